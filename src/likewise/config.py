@@ -1,0 +1,213 @@
+"""The configuration: one YAML file, every key checked by name.
+
+``Settings`` mirrors the file; ``load`` turns it into the objects the rest of the program uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import yaml
+from msgspec import UNSET, UnsetType
+
+from likewise import schema
+from likewise.category import DEFAULT, TAXONOMY, Category, check_name
+from likewise.classify.rules import BUILTIN_RULES, Rule
+from likewise.durations import seconds
+from likewise.errors import ConfigError
+
+DEFAULT_STORE = "sqlite:///likewise.db"
+DEFAULT_MAX_ENTRIES = 100_000
+_LEAST_THRESHOLD = 0.5
+"""Below it nearly everything is similar: a sign that a distance was meant."""
+
+Duration = int | float | str
+
+
+class PolicySettings(msgspec.Struct, kw_only=True):
+    """The policy of one category; what is not given comes from ``defaults``."""
+
+    similarity_threshold: float | UnsetType = UNSET
+    ttl: Duration | UnsetType | None = UNSET
+    quota: int | float | UnsetType | None = UNSET
+    cacheable: bool | UnsetType = UNSET
+    exact_only: bool | UnsetType = UNSET
+    guards: list[str] | UnsetType = UNSET
+    max_turns: int | UnsetType = UNSET
+    max_temperature: float | UnsetType = UNSET
+    epoch: int | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+
+
+class RuleSettings(msgspec.Struct, kw_only=True):
+    """A rule that names the category of the requests it claims."""
+
+    category: str
+    pattern: str | None = None
+    model: str | None = None
+    path: str | None = None
+    system: str | None = None
+
+
+class EmbeddingSettings(msgspec.Struct, kw_only=True):
+    """Which model turns a question into a vector, and where it runs."""
+
+    model: str = "all-MiniLM-L6-v2"
+    path: str | None = None
+    base_url: str | None = None
+    api_key: str | None = None
+    dimensions: int | None = None
+    timeout: Duration = "2s"
+    threads: int = 1
+
+
+class UpstreamSettings(msgspec.Struct, kw_only=True):
+    """The model behind the gateway."""
+
+    base_url: str | None = None
+    api_key: str | None = None
+    connect_timeout: Duration = "5s"
+    timeout: Duration = "10m"
+    stream_usage: bool = True
+
+
+class GatewaySettings(msgspec.Struct, kw_only=True):
+    """The HTTP side of the gateway."""
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+    max_body_bytes: int = 32 * 1024 * 1024
+    response_headers: bool = True
+    usage_on_hit: Literal["replay", "zero"] = "replay"
+    admin_key: str | None = None
+
+
+class PriceSettings(msgspec.Struct, kw_only=True):
+    """What a model costs, in US dollars per million tokens."""
+
+    input: float
+    output: float
+
+
+class Settings(msgspec.Struct, kw_only=True):
+    """The configuration file."""
+
+    upstream: UpstreamSettings = msgspec.field(default_factory=UpstreamSettings)
+    store: str = DEFAULT_STORE
+    max_entries: int = DEFAULT_MAX_ENTRIES
+    embedding: EmbeddingSettings = msgspec.field(default_factory=EmbeddingSettings)
+    defaults: PolicySettings = msgspec.field(default_factory=PolicySettings)
+    categories: dict[str, PolicySettings] = msgspec.field(default_factory=dict)
+    rules: list[RuleSettings] = msgspec.field(default_factory=list)
+    builtin_categories: bool = True
+    builtin_rules: bool = True
+    gateway: GatewaySettings = msgspec.field(default_factory=GatewaySettings)
+    prices: dict[str, PriceSettings] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The policy of every category, listed or not."""
+
+    default: Category = field(default_factory=lambda: Category(DEFAULT))
+    categories: Mapping[str, Category] = field(default_factory=lambda: dict(TAXONOMY))
+
+    def of(self, name: str) -> Category:
+        """Return the policy of a category; one that is not listed takes the default's."""
+        return self.categories.get(name) or self.default.renamed(name)
+
+    @classmethod
+    def built_in(cls, categories: Iterable[Category] = ()) -> Policies:
+        """Return the built-in taxonomy with ``categories`` put in or in place of its own."""
+        listed = {**TAXONOMY, **{category.name: category for category in categories}}
+        return cls(listed.pop(DEFAULT, Category(DEFAULT)), listed)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A checked configuration.
+
+    ``settings`` holds the file's values; ``policies`` and ``rules`` are what they mean.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    policies: Policies = field(default_factory=Policies)
+    rules: tuple[Rule, ...] = BUILTIN_RULES
+    path: Path | None = None
+
+
+def load(path: str | Path) -> Config:
+    """Read the configuration file at ``path``.
+
+    Raises:
+        ConfigError: The file cannot be read, is not YAML, or a key or value is wrong. The message
+            names the key and its place, and offers the nearest valid one.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        msg = f"cannot read the config {path}: {reason}; check the path given by --config"
+        raise ConfigError(msg) from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        msg = f"the config {path} is not valid YAML{place}: {problem}"
+        raise ConfigError(msg) from error
+    return parse(data, where=f"{path}:", path=path)
+
+
+def parse(data: object, *, where: str = "config:", path: Path | None = None) -> Config:
+    """Check a configuration given as plain data, as YAML yields it; see ``load``."""
+    settings = schema.read(Settings, schema.expand(data, where), where)
+    try:
+        _check_timeouts(settings)
+        return Config(settings, _policies(settings), _rules(settings), path)
+    except ConfigError as error:
+        msg = f"{where} {error}"
+        raise ConfigError(msg) from error
+
+
+def _policies(settings: Settings) -> Policies:
+    if settings.max_entries < 1:
+        msg = f"max_entries: {settings.max_entries} is too small; it is at least 1"
+        raise ConfigError(msg)
+    default = _merged(Category(DEFAULT), settings.defaults, "defaults")
+    listed = dict(TAXONOMY) if settings.builtin_categories else {}
+    for name, given in settings.categories.items():
+        base = listed.get(check_name(name)) or default.renamed(name)
+        listed[name] = _merged(base, given, f"categories.{name}")
+    return Policies(listed.pop(DEFAULT, default), listed)
+
+
+def _check_timeouts(settings: Settings) -> None:
+    seconds(settings.embedding.timeout, what="embedding.timeout")
+    seconds(settings.upstream.timeout, what="upstream.timeout")
+    seconds(settings.upstream.connect_timeout, what="upstream.connect_timeout")
+
+
+def _merged(base: Category, given: PolicySettings, where: str) -> Category:
+    values = {k: v for k, v in msgspec.structs.asdict(given).items() if v is not UNSET}
+    threshold = values.get("similarity_threshold")
+    if threshold is not None and threshold < _LEAST_THRESHOLD:
+        msg = (
+            f"{where}.similarity_threshold: {threshold} would serve unrelated answers; it is a "
+            f"cosine similarity from {_LEAST_THRESHOLD} to 1, higher is stricter (a distance d is "
+            "a similarity of 1 - d)"
+        )
+        raise ConfigError(msg)
+    current = {name: getattr(base, name) for name in PolicySettings.__struct_fields__}
+    return Category(base.name, **{**current, **values})
+
+
+def _rules(settings: Settings) -> tuple[Rule, ...]:
+    own = tuple(Rule(**msgspec.structs.asdict(given)) for given in settings.rules)
+    return own + (BUILTIN_RULES if settings.builtin_rules else ())

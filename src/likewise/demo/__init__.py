@@ -1,0 +1,1 @@
+"""The demo: everyday prompts, a runner that judges every hit, and its report."""

@@ -1,0 +1,57 @@
+"""Lengths of time as people write them: ``90s``, ``2m``, ``1.5h``, ``30d``."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from likewise.errors import ConfigError
+
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])", re.IGNORECASE)
+_WHOLE = re.compile(rf"(?:{_PART.pattern}\s*)+", re.IGNORECASE)
+
+
+def seconds(value: float | str, *, what: str = "duration") -> float:
+    """Return ``value`` in seconds; a bare number is seconds already.
+
+    >>> seconds("2m"), seconds("1h30m"), seconds(45)
+    (120.0, 5400.0, 45.0)
+
+    Raises:
+        ConfigError: ``value`` is not a positive length of time; ``what`` names it in the message.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if _WHOLE.fullmatch(text):
+            total = sum(
+                float(number) * _UNIT_S[unit.lower()] for number, unit in _PART.findall(text)
+            )
+        else:
+            try:
+                total = float(text)
+            except ValueError:
+                total = math.nan
+    else:
+        total = float(value)
+    if not (math.isfinite(total) and total > 0):
+        msg = f"{what}: {value!r} is not a length of time; write for example 90s, 2m, 12h or 30d"
+        raise ConfigError(msg)
+    return total
+
+
+def humanize(value_s: float | None) -> str:
+    """Return a length of time in its largest fitting unit; ``None`` is ``never``.
+
+    >>> humanize(120), humanize(0.0042), humanize(86400), humanize(None)
+    ('2m', '4.2ms', '1d', 'never')
+    """
+    if value_s is None:
+        return "never"
+    if value_s < 1:
+        return f"{value_s * 1000:.3g}ms"
+    for unit in ("w", "d", "h", "m"):
+        size = _UNIT_S[unit]
+        if value_s >= size and (unit != "w" or value_s % size == 0):
+            return f"{value_s / size:.3g}{unit}"
+    return f"{value_s:.3g}s"

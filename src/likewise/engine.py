@@ -1,0 +1,379 @@
+"""The steps of a request through the cache, one short method each, shared by both front doors.
+
+``Cache`` and ``AsyncCache`` call them in the same order and differ only in who waits:
+
+    start -> exact -> (semantic) -> finish            a lookup
+    keep                                              after a miss
+
+Only ``finish`` (on a hit) and ``keep`` touch the store; a miss touches neither disk nor network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from likewise.catalog import Catalog
+from likewise.category import DEFAULT, Category
+from likewise.classify import Classifier
+from likewise.config import DEFAULT_MAX_ENTRIES, Policies
+from likewise.embed import Embedder, Vectors
+from likewise.entry import Entry, Provenance, exact_key, new_entry_id
+from likewise.errors import EmbedderError, StoreError
+from likewise.faults import Faults
+from likewise.feedback import Feedback
+from likewise.index import Match, Record
+from likewise.policy import (
+    Candidate,
+    Decision,
+    Hit,
+    Miss,
+    Reason,
+    Tier,
+    bypass_of,
+    decide,
+    exact_only_of,
+    threshold_of,
+)
+from likewise.rebuild import Progress, rebuild
+from likewise.request import Request
+from likewise.stats import Stats, report
+from likewise.stores import Store
+from likewise.vectors import VectorMemo
+
+_HOUSEKEEPING_S = 30.0
+
+
+D = TypeVar("D", Decision, Decision | None)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A request on its way through the cache."""
+
+    request: Request
+    policy: Category
+    scope: bytes
+    key: bytes
+    started: float
+
+
+class Engine:
+    """The parts of a cache and the steps over them. Safe to use from many threads.
+
+    Args:
+        store: Where entries live; closed with the engine.
+        embedder: What turns questions into vectors.
+        policies: The policy of every category.
+        classifiers: Asked in order for the category of a request that names none, each with the
+            word for what it is.
+        max_entries: Most entries over all categories.
+        clock: Seconds since the epoch.
+        progress: Told of the rebuilding of the index at start.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        embedder: Embedder,
+        policies: Policies,
+        classifiers: Sequence[tuple[str, Classifier]] = (),
+        max_entries: int = DEFAULT_MAX_ENTRIES,
+        clock: Callable[[], float] = time.time,
+        progress: Progress | None = None,
+    ) -> None:
+        self.store = store
+        self.embedder = embedder
+        self.policies = policies
+        self.classifiers = tuple(classifiers)
+        self.max_entries = max_entries
+        self.clock = clock
+        self.stats = Stats()
+        self.faults = Faults(self.stats)
+        self.catalog = Catalog(embedder.dimensions)
+        self._vectors = VectorMemo(embedder)
+        self._tidied_at = clock()
+        rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
+        self._feedback = Feedback(store)
+        for category in self.catalog.counts():
+            self._evict(category)
+
+    # -- a lookup ---------------------------------------------------------------------------------
+
+    def start(self, request: Request) -> Lookup:
+        """Name the request's category and compute what identifies it."""
+        started = time.perf_counter()
+        policy = self.policies.of(self.category_of(request)[0])
+        scope = request.scope.digest()
+        key = exact_key(scope, policy.name, request.question)
+        return Lookup(request, policy, scope, key, started)
+
+    def exact(self, lookup: Lookup) -> Decision | None:
+        """Decide by equality to the letter; ``None`` when meaning may still make it a hit."""
+        record = self.catalog.exact(lookup.key)
+        candidates = [] if record is None else [_candidate(record, 1.0, Tier.EXACT)]
+        decision = self._decide(lookup, candidates)
+        return decision if not isinstance(decision, Miss) or not decision.semantic else None
+
+    def semantic(self, lookup: Lookup) -> Decision:
+        """Decide by nearness in meaning; embeds the question."""
+        request, policy = lookup.request, lookup.policy
+        if not self.catalog.holds(lookup.scope, policy.name):
+            return self._decide(lookup, [])
+        if not self.embedder.fits(request.question):
+            request = replace(request, exact_only="longer than the embedder reads")
+            return self._decide(replace(lookup, request=request), [])
+        try:
+            vector = self._vectors.of(request.question)
+        except EmbedderError as error:
+            self.faults.report(policy.name, "embedder", error)
+            return Miss(policy.name, Reason.EMBEDDER_FAULT)
+        matches = self._nearest(lookup, vector, threshold_of(request, policy))
+        return self._decide(
+            lookup, [_candidate(record, similarity) for record, similarity in matches]
+        )
+
+    def finish(self, lookup: Lookup, decision: Decision) -> Decision:
+        """Fetch a hit's answer from the store and count the decision."""
+        if isinstance(decision, Hit):
+            decision = self._fetch(lookup, decision)
+        self.stats.count(decision, lookup_s=time.perf_counter() - lookup.started)
+        return decision
+
+    def guarded(self, lookup: Lookup, step: Callable[[Lookup], D]) -> D | Miss:
+        """Run a step; a fault of the cache's own becomes a miss."""
+        try:
+            return step(lookup)
+        except Exception as error:
+            self.faults.report(lookup.policy.name, "internal", error)
+            return Miss(lookup.policy.name, Reason.INTERNAL_FAULT)
+
+    # -- keeping an answer ------------------------------------------------------------------------
+
+    def keep(
+        self,
+        request: Request,
+        answer: object,
+        *,
+        provenance: Provenance | None = None,
+        entry_id: str | None = None,
+    ) -> Entry | None:
+        """Store an answer and index its question; ``None`` when the policy forbids it.
+
+        An embedder that fails leaves an entry that the exact tier serves.
+
+        Raises:
+            StoreError: The store refused; nothing was kept.
+        """
+        lookup = self.start(request)
+        policy = lookup.policy
+        bypass = bypass_of(request, policy)
+        if request.controls.no_store or (bypass is not None and not bypass.store):
+            return None
+        now = self.clock()
+        lifetimes = [t for t in (policy.ttl_s, request.controls.ttl_s) if t is not None]
+        vector = self._vector_to_keep(lookup)
+        entry = Entry(
+            id=entry_id or new_entry_id(),
+            scope=lookup.scope,
+            category=policy.name,
+            question=request.question,
+            answer=answer,
+            created_at=now,
+            expires_at=now + min(lifetimes) if lifetimes else None,
+            vector=None if vector is None else vector.astype(np.float16),
+            embedder="" if vector is None else self.embedder.name,
+            epoch=policy.epoch,
+            tenant=request.scope.tenant,
+            namespace=request.scope.namespace,
+            provenance=provenance or Provenance(),
+        )
+        self.store.put(entry)
+        record = Record(
+            entry.id,
+            lookup.key,
+            lookup.scope,
+            policy.name,
+            request.question,
+            now,
+            entry.expires_at,
+            policy.epoch,
+        )
+        self.catalog.add(record, vector)
+        self.stats.add(policy.name, stored=1)
+        self._evict(policy.name)
+        if now - self._tidied_at >= _HOUSEKEEPING_S:
+            self.tidy()
+        return entry
+
+    def try_keep(
+        self,
+        request: Request,
+        answer: object,
+        *,
+        provenance: Provenance | None = None,
+        entry_id: str | None = None,
+    ) -> Entry | None:
+        """Keep an answer; a fault is counted and gives ``None``, for nobody waits for it."""
+        try:
+            return self.keep(request, answer, provenance=provenance, entry_id=entry_id)
+        except StoreError as error:
+            self.faults.report(self.category_of(request)[0], "store", error)
+        except Exception as error:
+            self.faults.report(self.category_of(request)[0], "internal", error)
+        return None
+
+    def forget(self, entry_ids: Sequence[str]) -> int:
+        """Delete entries from store and index; return how many the store held."""
+        self.catalog.remove(entry_ids)
+        return self.store.delete(entry_ids)
+
+    def clear(self, *, category: str | None = None, scope: bytes | None = None) -> int:
+        """Delete the entries of a category, of a scope, of both, or all; return how many."""
+        gone = self.store.clear(category=category, scope=scope)
+        known = self.catalog.select(
+            lambda r: category in (None, r.category) and scope in (None, r.scope)
+        )
+        self.catalog.remove([*gone, *known])
+        return len(gone)
+
+    def verdict(self, entry_id: str, *, correct: bool, question: str | None) -> bool:
+        """Take what a user said of an entry; return whether the entry is known."""
+        record = self.catalog.record(entry_id)
+        if record is None:
+            return False
+        self.stats.add(record.category, **{f"feedback_{'right' if correct else 'wrong'}": 1})
+        if self._feedback.judge(record, correct=correct, question=question):
+            self.forget([entry_id])
+        return True
+
+    def category_of(self, request: Request) -> tuple[str, str]:
+        """Return the request's category and what named it: ``caller``, ``rule`` or ``default``."""
+        if request.controls.category is not None:
+            return request.controls.category, "caller"
+        for by, classifier in self.classifiers:
+            name = classifier.classify(request)
+            if name is not None:
+                return name, by
+        return self.policies.default.name, "default"
+
+    def neighbours(self, lookup: Lookup) -> list[Candidate]:
+        """Return the entries nearest to a question whatever their similarity, for explanations."""
+        vector = self._vectors.of(lookup.request.question)
+        return [_candidate(r, s) for r, s in self._nearest(lookup, vector, -1.0)]
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the statistics since the start, ready for JSON."""
+        return {
+            "entries": len(self.catalog),
+            "max_entries": self.max_entries,
+            "store": self.store.url,
+            "embedder": self.embedder.name,
+            "index": self.catalog.sizes(),
+            "categories": report(self.stats.by_category(), self.catalog.counts()),
+        }
+
+    def adopt(self, policies: Policies, *classifiers: tuple[str, Classifier]) -> None:
+        """Put other policies and classifiers in force, from the next request on."""
+        self.policies = policies
+        self.classifiers = classifiers
+
+    def tidy(self) -> None:
+        """Delete what has expired and hand the counters to the store; no fault gets out."""
+        now = self._tidied_at = self.clock()
+        expired = self.catalog.expired(now)
+        if expired:
+            self._discard(expired)
+            self.stats.add(DEFAULT, expired=len(expired))
+        self._flush()
+
+    def close(self) -> None:
+        """Save the counters and close the store."""
+        self._flush()
+        self.store.close()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _decide(self, lookup: Lookup, candidates: Sequence[Candidate]) -> Decision:
+        return decide(
+            candidates,
+            request=lookup.request,
+            policy=lookup.policy,
+            now=self.clock(),
+            blocked=self._feedback.blocked(lookup.key),
+        )
+
+    def _nearest(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Match]:
+        policy, now = lookup.policy, self.clock()
+
+        def fresh(record: Record) -> bool:
+            return record.epoch == policy.epoch and not (
+                record.expires_at is not None and record.expires_at <= now
+            )
+
+        return self.catalog.nearest(lookup.scope, policy.name, vector, floor=floor, fresh=fresh)
+
+    def _fetch(self, lookup: Lookup, hit: Hit) -> Decision:
+        try:
+            entry = self.store.get(hit.entry_id)
+        except StoreError as error:
+            self.faults.report(hit.category, "store", error)
+            return Miss(hit.category, Reason.STORE_FAULT)
+        if entry is None or entry.scope != lookup.scope:
+            self.catalog.remove([hit.entry_id])
+            return Miss(hit.category, Reason.GONE)
+        record = self.catalog.record(hit.entry_id)
+        if record is not None:
+            self.catalog.touch(record)
+        self._feedback.served(hit.entry_id, lookup.key)
+        return hit.with_answer(entry.answer, entry.provenance)
+
+    def _vector_to_keep(self, lookup: Lookup) -> Vectors | None:
+        request = lookup.request
+        if exact_only_of(request, lookup.policy) or not self.embedder.fits(request.question):
+            return None
+        try:
+            return self._vectors.of(request.question)
+        except EmbedderError as error:
+            self.faults.report(lookup.policy.name, "embedder", error)
+            return None
+
+    def _quota(self, category: str) -> int:
+        return self.policies.of(category).quota_entries(self.max_entries)
+
+    def _evict(self, category: str) -> None:
+        victims = self.catalog.victims(category, quota=self._quota, max_entries=self.max_entries)
+        if victims:
+            self._discard(victims)
+            self.stats.add(category, evicted=len(victims))
+
+    def _flush(self) -> None:
+        try:
+            if new := self.stats.unflushed():
+                self.store.add_counters(new)
+        except StoreError as error:
+            self.faults.report(DEFAULT, "store", error)
+
+    def _discard(self, entry_ids: Sequence[str]) -> None:
+        """Delete entries nobody asked to delete: a store that fails now is asked again later."""
+        try:
+            self.forget(entry_ids)
+        except StoreError as error:
+            self.faults.report(DEFAULT, "store", error)
+
+
+def _candidate(record: Record, similarity: float, tier: Tier = Tier.SEMANTIC) -> Candidate:
+    return Candidate(
+        record.entry_id,
+        similarity,
+        record.question,
+        record.created_at,
+        record.expires_at,
+        record.epoch,
+        tier,
+    )

@@ -1,0 +1,105 @@
+"""What is kept: a question, its answer and where the answer came from."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.errors import StoreError
+from likewise.scope import digest_of
+
+StoredVector = NDArray[np.float16]
+"""A vector as it is kept, shape ``(dimensions,)``; half precision moves a cosine by < 0.001."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where an answer came from and what it cost.
+
+    Attributes:
+        model: The model that answered, as it named itself.
+        prompt_tokens: Tokens of the question and its context; ``None`` when not reported.
+        completion_tokens: Tokens of the answer; ``None`` when not reported.
+        latency_s: Seconds from asking the model to its complete answer.
+        cost_usd: Price of the call in US dollars; ``None`` when no price is configured.
+    """
+
+    model: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    latency_s: float | None = None
+    cost_usd: float | None = None
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens in and out, as far as reported."""
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A stored question and answer with its provenance.
+
+    ``vector`` is float16 of shape ``(dimensions,)`` and length 1, or ``None`` for an entry that
+    only the exact tier serves. Times are seconds since the epoch; ``expires_at`` is never moved by
+    a hit. The texts stay out of ``repr``.
+    """
+
+    id: str
+    scope: bytes
+    category: str
+    question: str = field(repr=False)
+    answer: Any = field(repr=False)
+    created_at: float
+    expires_at: float | None
+    vector: StoredVector | None = field(default=None, repr=False)
+    embedder: str = ""
+    epoch: int = 0
+    tenant: str = ""
+    namespace: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def key(self) -> bytes:
+        """Identity of the exact tier: the digest of scope, category and question."""
+        return exact_key(self.scope, self.category, self.question)
+
+
+def exact_key(scope: bytes, category: str, question: str) -> bytes:
+    """Return the identity that two requests share when one entry serves both to the letter.
+
+    White space around the question is not part of it; white space inside is, for code's sake.
+    """
+    return digest_of(scope, category, question.strip())
+
+
+def new_entry_id() -> str:
+    """Return a fresh identifier that cannot be guessed."""
+    return "lw-" + secrets.token_hex(12)
+
+
+def encode_answer(answer: object) -> bytes:
+    """Return an answer as JSON.
+
+    Raises:
+        StoreError: It is not a JSON value.
+    """
+    try:
+        return msgspec.json.encode(answer)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"an answer must be a JSON value, not {type(answer).__name__}: {error}"
+        raise StoreError(msg) from error
+
+
+def decode_answer(data: bytes) -> Any:
+    """Return the answer that ``encode_answer`` made ``data`` of.
+
+    Raises:
+        msgspec.DecodeError: ``data`` is damaged.
+    """
+    return msgspec.json.decode(data)

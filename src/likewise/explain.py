@@ -1,0 +1,76 @@
+"""Why a question would be a hit or a miss, in full."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from likewise.category import Category
+from likewise.engine import Engine
+from likewise.errors import EmbedderError
+from likewise.guards import veto
+from likewise.policy import Candidate, Decision, bypass_of, exact_only_of, threshold_of
+from likewise.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a question would be decided.
+
+    Attributes:
+        decision: What would come out.
+        policy: The policy in force.
+        category_by: What named the category: ``caller``, ``rule`` or ``default``.
+        threshold: The threshold in force.
+        exact_only: Why only the exact tier could serve, or ``None``.
+        candidates: The nearest entries, nearest first, whatever their similarity.
+        vetoes: For each candidate what a guard objects to, or ``None``.
+    """
+
+    decision: Decision
+    policy: Category
+    category_by: str
+    threshold: float
+    exact_only: str | None
+    candidates: list[Candidate] = field(repr=False)
+    vetoes: list[str | None] = field(repr=False)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return everything ready for JSON; the candidates' questions are among it."""
+        candidates = [
+            asdict(candidate) | {"veto": seen}
+            for candidate, seen in zip(self.candidates, self.vetoes, strict=True)
+        ]
+        decision = asdict(self.decision)
+        decision.pop("answer", None)
+        decision.pop("provenance", None)
+        return {
+            "decision": type(self.decision).__name__.lower(),
+            **decision,
+            "category_by": self.category_by,
+            "threshold": self.threshold,
+            "exact_only": self.exact_only,
+            "policy": asdict(self.policy),
+            "candidates": candidates,
+        }
+
+
+def explain(engine: Engine, request: Request) -> Explanation:
+    """Decide on ``request`` without serving, counting or storing anything."""
+    lookup = engine.start(request)
+    decision = engine.exact(lookup) or engine.semantic(lookup)
+    policy = lookup.policy
+    candidates: list[Candidate] = []
+    if bypass_of(request, policy) is None and engine.embedder.fits(request.question):
+        try:
+            candidates = engine.neighbours(lookup)
+        except EmbedderError as error:
+            engine.faults.report(policy.name, "embedder", error)
+    return Explanation(
+        decision=decision,
+        policy=policy,
+        category_by=engine.category_of(request)[1],
+        threshold=threshold_of(request, policy),
+        exact_only=exact_only_of(request, policy),
+        candidates=candidates,
+        vetoes=[veto(policy.guards, request.question, c.question) for c in candidates],
+    )

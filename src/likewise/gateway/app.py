@@ -1,0 +1,104 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from likewise.cache import AsyncCache
+from likewise.config import Config
+from likewise.gateway.admin import Admin
+from likewise.gateway.chat import ChatEndpoint
+from likewise.gateway.errors import error_body
+from likewise.gateway.metrics import Metrics
+from likewise.gateway.proxy import Proxy
+from likewise.gateway.reload import Follower
+from likewise.gateway.upstream import Upstream
+from likewise.gateway.wire.chat import PATH
+
+_HOUSEKEEPING_S = 10.0
+
+
+def create_app(config: Config, cache: AsyncCache) -> Starlette:
+    """Return the gateway over an open cache, which it closes when it stops.
+
+    Raises:
+        ConfigError: No upstream is configured.
+    """
+    settings = config.settings
+    upstream = Upstream(settings.upstream)
+    metrics = Metrics(cache.engine)
+    proxy = Proxy(upstream)
+    chat = ChatEndpoint(
+        cache=cache,
+        upstream=upstream,
+        proxy=proxy,
+        settings=settings.gateway,
+        stream_usage=settings.upstream.stream_usage,
+        prices=settings.prices,
+        metrics=metrics,
+    )
+    ready = False
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        nonlocal ready
+        await upstream.open()
+        chores = [
+            asyncio.create_task(Follower(cache.engine, config).run()),
+            asyncio.create_task(_keep_house(cache)),
+        ]
+        ready = True
+        try:
+            yield
+        finally:
+            ready = False
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+            await chat.drain()
+            await upstream.close()
+            with suppress(Exception):
+                await cache.close()
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        body = {"status": "ready" if ready else "starting", "entries": len(cache.engine.catalog)}
+        return JSONResponse(body, status_code=200 if ready else 503)
+
+    async def show_metrics(_: Request) -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def unknown(request: Request, _: Exception) -> Response:
+        msg = f"the gateway has no {request.method} {request.url.path}; models are under /v1"
+        body = error_body(msg, status=404, code="unknown_url")
+        return Response(body, status_code=404, media_type="application/json")
+
+    return Starlette(
+        exception_handlers={404: unknown, 405: unknown},
+        routes=[
+            Route(PATH, chat, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", show_metrics),
+            Mount("/admin", Admin(cache, key=settings.gateway.admin_key)),
+            Mount("/v1", proxy),
+        ],
+        lifespan=lifespan,
+    )
+
+
+async def _keep_house(cache: AsyncCache) -> None:
+    """Now and then delete what has expired and save the statistics."""
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING_S)
+        await cache.tidy()

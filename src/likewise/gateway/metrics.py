@@ -1,0 +1,152 @@
+"""Prometheus metrics of the gateway; label sets are bounded."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from likewise.engine import Engine
+from likewise.policy import Decision, Hit
+
+_MOST_LABELS = 100
+"""Categories, or models, that get a time series of their own; the rest is ``other``."""
+
+_LOOKUP_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0)
+_UPSTREAM_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Metrics:
+    """What the gateway counts, in a registry of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.registry = CollectorRegistry()
+        self._names: dict[str, set[str]] = {}
+        self._decisions = Counter(
+            "likewise_decisions",
+            "Decisions by category, outcome and reason.",
+            ["category", "outcome", "reason"],
+            registry=self.registry,
+        )
+        self._hits = Counter(
+            "likewise_cache_hits",
+            "Requests answered from cache.",
+            ["tier", "category", "model"],
+            registry=self.registry,
+        )
+        self._lookup_s = Histogram(
+            "likewise_lookup_seconds",
+            "Time from reading a request to its decision.",
+            ["outcome"],
+            buckets=_LOOKUP_BUCKETS,
+            registry=self.registry,
+        )
+        self._upstream_s = Histogram(
+            "likewise_upstream_seconds",
+            "Time of a call to the model, to the end of its answer.",
+            buckets=_UPSTREAM_BUCKETS,
+            registry=self.registry,
+        )
+        self._upstream_now = Gauge(
+            "likewise_upstream_in_flight", "Calls to the model under way.", registry=self.registry
+        )
+        self._shared = Counter(
+            "likewise_shared_calls",
+            "Misses that joined a call to the model under way.",
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            "likewise_answers_not_kept",
+            "Answers of the model that were not whole and successful.",
+            registry=self.registry,
+        )
+        self.registry.register(_EngineCollector(engine, self.bounded))
+
+    def decided(self, decision: Decision, lookup_s: float) -> None:
+        """Count a decision."""
+        category = self.bounded("category", decision.category)
+        outcome = type(decision).__name__.lower()
+        self._decisions.labels(category, outcome, decision.reason).inc()
+        self._lookup_s.labels(outcome).observe(lookup_s)
+        if isinstance(decision, Hit):
+            model = self.bounded("model", decision.provenance.model)
+            self._hits.labels(decision.tier, category, model).inc()
+
+    @contextmanager
+    def upstream(self) -> Iterator[None]:
+        """Time a call to the model."""
+        started = time.perf_counter()
+        self._upstream_now.inc()
+        try:
+            yield
+        finally:
+            self._upstream_now.dec()
+            self._upstream_s.observe(time.perf_counter() - started)
+
+    def shared(self) -> None:
+        """Count a miss that joined a call under way."""
+        self._shared.inc()
+
+    def refused(self) -> None:
+        """Count an answer that was not kept."""
+        self._refused.inc()
+
+    def bounded(self, label: str, value: str) -> str:
+        """Return ``value`` as a label's value, or ``other`` when there are too many already."""
+        known = self._names.setdefault(label, set())
+        if value not in known:
+            if len(known) >= _MOST_LABELS:
+                return "other"
+            known.add(value)
+        return value
+
+
+class _EngineCollector(Collector):
+    """Reads the cache's own counters when Prometheus asks: nothing to do while requests run."""
+
+    _COUNTERS = (
+        ("stored", "likewise_stored", "Entries stored."),
+        ("evicted", "likewise_evicted", "Entries evicted by a quota."),
+        ("expired", "likewise_expired", "Entries deleted after their time to live."),
+        ("saved_s", "likewise_saved_seconds", "Seconds of model time that hits saved."),
+        ("saved_tokens", "likewise_saved_tokens", "Tokens that hits saved."),
+        ("saved_usd", "likewise_saved_usd", "US dollars that hits saved."),
+    )
+
+    def __init__(self, engine: Engine, bounded: Callable[[str, str], str]) -> None:
+        self._engine = engine
+        self._bounded = bounded
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics as they are now."""
+        categories = self._engine.statistics()["categories"]
+        entries = GaugeMetricFamily("likewise_entries", "Entries held.", labels=["category"])
+        faults = CounterMetricFamily(
+            "likewise_faults", "Faults of the cache.", labels=["category", "kind"]
+        )
+        counters = {
+            name: CounterMetricFamily(metric, text, labels=["category"])
+            for name, metric, text in self._COUNTERS
+        }
+        totals: dict[str, Counts[str]] = {}
+        kinds: Counts[tuple[str, str]] = Counts()
+        for category, values in categories.items():
+            label = self._bounded("category", category)
+            totals.setdefault(label, Counts()).update(
+                {name: values[name] for name in ("entries", *counters)}
+            )
+            kinds.update({(label, kind): count for kind, count in values["faults"].items()})
+        for label, total in totals.items():
+            entries.add_metric([label], total["entries"])
+            for name, family in counters.items():
+                family.add_metric([label], total[name])
+        for labels, count in kinds.items():
+            faults.add_metric(labels, count)
+        yield entries
+        yield faults
+        yield from counters.values()

@@ -1,0 +1,65 @@
+"""Follows the configuration file: a good change takes effect, a bad one is refused and logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import msgspec
+
+from likewise.classify.rules import Rules
+from likewise.config import Config, load
+from likewise.engine import Engine
+from likewise.errors import ConfigError
+
+logger = logging.getLogger("likewise")
+
+_POLL_S = 1.0
+_AT_START_ONLY = ("upstream", "store", "max_entries", "embedding", "gateway", "prices")
+
+
+class Follower:
+    """Puts new policies and rules in force when the file they come from changes."""
+
+    def __init__(self, engine: Engine, config: Config) -> None:
+        self._engine = engine
+        self._config = config
+        self._stamp = _stamp(config.path)
+
+    async def run(self) -> None:
+        """Look at the file every second until cancelled."""
+        while True:
+            await asyncio.sleep(_POLL_S)
+            self.look()
+
+    def look(self) -> bool:
+        """Take over a changed file; return whether new policies are in force."""
+        path = self._config.path
+        stamp = _stamp(path)
+        if path is None or stamp is None or stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            config = load(path)
+        except ConfigError as error:
+            logger.error("the changed config is refused, the old policies stay: %s", error)
+            return False
+        old, new = (msgspec.to_builtins(c.settings) for c in (self._config, config))
+        late = [name for name in _AT_START_ONLY if old[name] != new[name]]
+        if late:
+            logger.warning("these changes take effect at the next start: %s", ", ".join(late))
+        self._engine.adopt(config.policies, ("rule", Rules(config.rules)))
+        self._config = config
+        logger.info("new policies are in force from %s", path)
+        return True
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,195 @@
+"""``POST /v1/chat/completions``: from the body to a canonical request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from likewise.errors import RequestError
+from likewise.gateway.wire.controls import asked_of
+from likewise.request import Request
+from likewise.scope import Scope
+
+PATH = "/v1/chat/completions"
+
+_NOT_IDENTITY = frozenset(
+    {
+        "cache",
+        "messages",
+        "metadata",
+        "model",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "stream",
+        "stream_options",
+        "tool_choice",
+        "tools",
+        "functions",
+        "function_call",
+        "user",
+    }
+)
+"""Fields that are part of the scope elsewhere, or that do not change what the answer says."""
+
+_TOOL_FIELDS = ("tools", "tool_choice", "functions", "function_call")
+_SYSTEM_ROLES = ("system", "developer")
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A chat request, read.
+
+    Attributes:
+        request: Its canonical form.
+        stream: Whether the answer is wanted as a stream.
+        include_usage: Whether the stream is to end with the usage.
+        body: What goes to the model when the cache has no answer.
+    """
+
+    request: Request
+    stream: bool
+    include_usage: bool
+    body: dict[str, Any] = field(repr=False)
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the JSON value of a body.
+
+    Raises:
+        RequestError: It is not JSON, or nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError as error:
+        msg = "the body's JSON is nested too deeply"
+        raise RequestError(msg) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        msg = f"the body is not valid JSON: {error}"
+        raise RequestError(msg) from error
+
+
+def read_chat(data: bytes, headers: Mapping[str, str], *, tenant: str) -> ChatCall | None:
+    """Return the chat request in ``data``, or ``None`` when its shape is for the model to judge.
+
+    Args:
+        data: The body.
+        headers: The request's headers, names in lower case.
+        tenant: Whose request this is.
+
+    Raises:
+        RequestError: The body is not JSON, or a control for the cache is wrong.
+    """
+    body = parse_json(data)
+    if not isinstance(body, dict):
+        msg = "the body is not a JSON object"
+        raise RequestError(msg)
+    asked = asked_of(headers, body.get("cache"))
+    body.pop("cache", None)
+    messages = body.get("messages")
+    if not (isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages)):
+        return None
+    question, exact_only = _question(messages[-1])
+    options = body.get("stream_options")
+    temperature = body.get("temperature")
+    request = Request(
+        question=question,
+        scope=_scope(body, messages, tenant=tenant, namespace=asked.namespace),
+        controls=asked.controls,
+        exact_only=exact_only or _exact_only(body, messages),
+        turns=sum(m.get("role") == "user" for m in messages),
+        temperature=temperature if isinstance(temperature, int | float) else None,
+        system="\n".join(_text(m) for m in messages if m.get("role") in _SYSTEM_ROLES),
+        path=PATH,
+    )
+    return ChatCall(
+        request=request,
+        stream=body.get("stream") is True,
+        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        body=body,
+    )
+
+
+def _question(last: dict[str, Any]) -> tuple[str, str | None]:
+    """Return the question, and why only the exact tier may serve it, if so."""
+    content = last.get("content")
+    if last.get("role") != "user":
+        return _encode(_without_ids([last])).decode(), "the last message is not the user's"
+    if isinstance(content, str):
+        return content, None
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" for part in content
+    ):
+        return _text(last), None
+    return _encode(content).decode(), "images, audio or files"
+
+
+def _exact_only(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> str | None:
+    if body.get("tools") or body.get("functions"):
+        return "tools"
+    if any(m.get("role") in ("tool", "function") or m.get("tool_calls") for m in messages):
+        return "tool results"
+    if any(isinstance(m.get("content"), list) and not _all_text(m["content"]) for m in messages):
+        return "images, audio or files"
+    if isinstance(n := body.get("n"), int) and n > 1:
+        return "several choices"
+    return None
+
+
+def _scope(
+    body: Mapping[str, Any], messages: list[dict[str, Any]], *, tenant: str, namespace: str
+) -> Scope:
+    *earlier, last = _without_ids(messages)
+    frame = {name: value for name, value in last.items() if name != "content"}
+    parameters = {name: value for name, value in body.items() if name not in _NOT_IDENTITY}
+    tools = {name: body[name] for name in _TOOL_FIELDS if body.get(name) is not None}
+    return Scope(
+        tenant=tenant,
+        namespace=namespace,
+        model=str(body.get("model", "")),
+        context=_encode([*earlier, frame]).decode(),
+        tools=_encode(tools).decode() if tools else "",
+        parameters=_encode(parameters).decode(),
+    )
+
+
+def _without_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return ``messages`` with tool calls numbered: their identifiers differ from call to call."""
+    if not any("tool_calls" in m or "tool_call_id" in m for m in messages):
+        return messages
+    numbers: dict[str, str] = {}
+
+    def number(identifier: object) -> str:
+        return numbers.setdefault(str(identifier), f"call-{len(numbers)}")
+
+    result = []
+    for message in messages:
+        copy = dict(message)
+        if isinstance(calls := message.get("tool_calls"), list):
+            copy["tool_calls"] = [
+                {**call, "id": number(call.get("id"))} if isinstance(call, dict) else call
+                for call in calls
+            ]
+        if "tool_call_id" in message:
+            copy["tool_call_id"] = number(message["tool_call_id"])
+        result.append(copy)
+    return result
+
+
+def _all_text(content: list[Any]) -> bool:
+    return all(isinstance(part, dict) and part.get("type") == "text" for part in content)
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
+    return ""

@@ -1,0 +1,50 @@
+"""Server-sent events: splitting a byte stream into events, and reading what they carry.
+
+Format: WHATWG HTML, section 9.2 "Server-sent events".
+"""
+
+from __future__ import annotations
+
+import re
+
+_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_LINE = re.compile(rb"\r\n|\n|\r")
+DONE = b"[DONE]"
+
+
+class Splitter:
+    """Cuts a byte stream into events; the pieces it returns join to the stream, byte for byte."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the events that ``data`` completes, each with the blank line that ends it."""
+        buffer = self._rest + data
+        events = []
+        start = 0
+        for match in _END.finditer(buffer):
+            events.append(buffer[start : match.end()])
+            start = match.end()
+        self._rest = buffer[start:]
+        return events
+
+    def rest(self) -> bytes:
+        """Return what came after the last whole event, and forget it."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+
+def data_of(event: bytes) -> bytes | None:
+    """Return the data of an event, or ``None`` when it has none (a comment, a keep-alive)."""
+    if event.startswith(b"data: ") and event.count(b"\n") == 2 and event.endswith(b"\n\n"):
+        return event[6:-2]
+    lines = [line[5:] for line in _LINE.split(event) if line.startswith(b"data:")]
+    if not lines:
+        return None
+    return b"\n".join(line.removeprefix(b" ") for line in lines)
+
+
+def event_of(data: bytes) -> bytes:
+    """Return ``data``, which has no line break, as an event."""
+    return b"data: " + data + b"\n\n"

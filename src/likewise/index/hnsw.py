@@ -1,0 +1,90 @@
+"""Approximate search by a navigable small-world graph (usearch), for large partitions.
+
+Yu. A. Malkov and D. A. Yashunin, "Efficient and robust approximate nearest neighbor search using
+Hierarchical Navigable Small World graphs", arXiv 1603.09320. M, efConstruction and ef are named as
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from likewise.embed import Vectors
+
+_M = 16
+_EF_CONSTRUCTION = 128
+_EF = 96
+"""Breadth of a search: recall@1 of 0.99 and more on sentence vectors (see docs/performance.md)."""
+_FREE = 2**64 - 1
+"""The label usearch shows for a vector that is removed while a search has it in hand."""
+
+
+class Hnsw:
+    """A graph over float16 unit vectors, labelled by the caller in ascending order.
+
+    Readers take no lock. usearch allows adding beside searching, except while it grows; so growth
+    happens on a copy, which is published when it is done. Writers must be serialised by the caller.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        self._graph = _new_graph(dimensions)
+        self._added = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the graph occupies."""
+        return int(self._graph.memory_usage)
+
+    def add(self, vectors: Vectors, *, threads: int = 1) -> int:
+        """Add ``(n, dimensions)`` vectors; return the label of the first."""
+        first = self._added
+        graph = self._graph
+        # Slots of removed vectors are used again: it is the live ones that fill the graph.
+        if first and len(graph) + len(vectors) > graph.capacity:
+            graph = graph.copy()
+        labels = np.arange(first, first + len(vectors), dtype=np.uint64)
+        graph.add(labels, vectors, threads=threads)
+        self._added += len(vectors)
+        self._graph = graph
+        return first
+
+    def remove(self, label: int) -> None:
+        """Take a vector out; its node stays in the graph until the partition is compacted."""
+        self._graph.remove(label)
+
+    def vectors(self, labels: Sequence[int]) -> Vectors:
+        """Return the vectors of ``labels``, float32 of shape ``(n, dimensions)``."""
+        found = self._graph.get(np.asarray(labels, dtype=np.uint64))
+        return np.asarray(found, dtype=np.float32).reshape(len(labels), -1)
+
+    def search(self, vector: Vectors, k: int, floor: float) -> list[tuple[int, float]]:
+        """Return ``(label, cosine)`` of up to ``k`` near vectors, nearest first.
+
+        The nearest is always among them; further ones only from ``floor`` up.
+        """
+        matches = self._graph.search(vector, k)
+        near = [
+            (int(label), 1.0 - float(distance))
+            for label, distance in zip(matches.keys, matches.distances, strict=True)
+            if label != _FREE
+        ]
+        return near[:1] + [pair for pair in near[1:] if pair[1] >= floor]
+
+
+def _new_graph(dimensions: int) -> Any:
+    # usearch exports the C++ library it was linked with; an onnxruntime loaded after it crashes the
+    # process (seen with usearch 2.26 and onnxruntime 1.31). So that one goes first.
+    import onnxruntime  # noqa: F401, PLC0415  # isort: skip
+    from usearch.index import Index  # noqa: PLC0415 - see above
+
+    return Index(
+        ndim=dimensions,
+        metric="cos",
+        dtype="f16",
+        connectivity=_M,
+        expansion_add=_EF_CONSTRUCTION,
+        expansion_search=_EF,
+    )

@@ -1,0 +1,118 @@
+"""The entries of one scope and category, searched alone, never filtered after a wider search."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from likewise.embed import Vectors
+from likewise.index.flat import Flat
+from likewise.index.hnsw import Hnsw
+from likewise.index.record import Record
+
+CROSSOVER = 8_000
+"""Entries above which the graph beats the scan; measured by ``likewise bench index``."""
+
+_COMPACT_SHARE = 0.25
+_COMPACT_LEAST = 64
+_FEW = 8
+_MANY = 256
+
+Match = tuple[Record, float]
+
+
+class Partition:
+    """A vector index that is a flat scan while small and a graph above ``crossover`` entries.
+
+    Readers take no lock and see a consistent pair of vectors and records, published as one tuple.
+    Writers must be serialised by the caller. Removed rows are compacted away when they are a
+    quarter of all.
+    """
+
+    def __init__(self, dimensions: int, crossover: int = CROSSOVER) -> None:
+        self._dimensions = dimensions
+        self._crossover = crossover
+        self._state: tuple[Flat | Hnsw, list[Record | None]] = (Flat(dimensions), [])
+        self._removed = 0
+
+    def __len__(self) -> int:
+        return len(self._state[1]) - self._removed
+
+    @property
+    def kind(self) -> str:
+        """How the partition is searched now: ``flat`` or ``hnsw``."""
+        return "flat" if isinstance(self._state[0], Flat) else "hnsw"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of vectors and graph."""
+        return self._state[0].nbytes
+
+    def add(self, records: Sequence[Record], vectors: Vectors) -> None:
+        """Add records with their unit vectors, float32 of shape ``(n, dimensions)``."""
+        index, rows = self._state
+        if isinstance(index, Flat) and len(self) + len(records) > self._crossover:
+            self._rebuild(extra=records, extra_vectors=vectors)
+            return
+        first = len(rows)
+        # The row must be there before its vector can be found.
+        rows.extend(records)
+        index.add(vectors)
+        for label, record in enumerate(records, start=first):
+            record.label = label
+
+    def remove(self, record: Record) -> None:
+        """Remove a record; one that is not here is ignored."""
+        index, rows = self._state
+        label = record.label
+        if not (0 <= label < len(rows)) or rows[label] is not record:
+            return
+        rows[label] = None
+        record.label = -1
+        index.remove(label)
+        self._removed += 1
+        if self._removed >= max(_COMPACT_LEAST, _COMPACT_SHARE * len(rows)):
+            self._rebuild()
+
+    def search(
+        self, vector: Vectors, *, floor: float, fresh: Callable[[Record], bool]
+    ) -> list[Match]:
+        """Return records near ``vector`` with their cosine, nearest first.
+
+        The nearest is always among them; others only from ``floor`` up. When many near ones are not
+        ``fresh``, the search widens until a fresh one is found or none can be left.
+        """
+        matches = self._nearest(vector, _FEW, floor)
+        crowded = len(matches) >= _FEW and not any(fresh(record) for record, _ in matches)
+        return self._nearest(vector, _MANY, floor) if crowded else matches
+
+    def _nearest(self, vector: Vectors, k: int, floor: float) -> list[Match]:
+        index, rows = self._state
+        found = []
+        for label, similarity in index.search(vector, k, floor):
+            record = rows[label]
+            if record is not None:
+                found.append((record, similarity))
+        return found
+
+    def _rebuild(self, extra: Sequence[Record] = (), extra_vectors: Vectors | None = None) -> None:
+        """Build the index anew from what is left and ``extra``, then publish it at once."""
+        index, rows = self._state
+        kept = [record for record in rows if record is not None]
+        vectors = index.vectors([record.label for record in kept])
+        if extra_vectors is not None:
+            vectors = np.concatenate([vectors, extra_vectors])
+        records = [*kept, *extra]
+        new: Flat | Hnsw
+        if len(records) > self._crossover:
+            new = Hnsw(self._dimensions)
+            new.add(vectors, threads=os.cpu_count() or 1)
+        else:
+            new = Flat(self._dimensions, capacity=len(records))
+            new.add(vectors)
+        self._state = (new, list(records))
+        self._removed = 0
+        for label, record in enumerate(records):
+            record.label = label

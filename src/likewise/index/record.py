@@ -1,0 +1,24 @@
+"""What the process remembers of an entry: enough to decide without any I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """An entry without its answer and without its vector.
+
+    ``label`` is the entry's row in its partition, ``-1`` while it has none; only the partition
+    writes it.
+    """
+
+    entry_id: str
+    key: bytes
+    scope: bytes
+    category: str
+    question: str = field(repr=False)
+    created_at: float
+    expires_at: float | None
+    epoch: int
+    label: int = -1

@@ -1,0 +1,119 @@
+"""Puts an engine together from parts or from a configuration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from likewise.category import Category
+from likewise.classify import Classifier
+from likewise.classify.rules import BUILTIN_RULES, Rule, Rules
+from likewise.config import (
+    DEFAULT_MAX_ENTRIES,
+    DEFAULT_STORE,
+    Config,
+    EmbeddingSettings,
+    Policies,
+    load,
+)
+from likewise.durations import seconds
+from likewise.embed import Embedder
+from likewise.embed.registry import open_embedder
+from likewise.engine import Engine
+from likewise.errors import ConfigError
+from likewise.rebuild import Progress
+from likewise.stores import Store, open_store
+
+
+def assemble(
+    *,
+    store: Store | str = DEFAULT_STORE,
+    embedder: Embedder | str | None = None,
+    categories: Iterable[Category] = (),
+    rules: Sequence[Rule] = BUILTIN_RULES,
+    classifier: Classifier | None = None,
+    max_entries: int = DEFAULT_MAX_ENTRIES,
+    clock: Callable[[], float] = time.time,
+    progress: Progress | None = None,
+) -> Engine:
+    """Return an engine made of the parts given; see ``Cache``."""
+    if max_entries < 1:
+        msg = f"max_entries is {max_entries}; it is at least 1"
+        raise ConfigError(msg)
+    if embedder is None:
+        embedder = EmbeddingSettings().model
+    return _engine(
+        embedder=open_embedder(embedder) if isinstance(embedder, str) else embedder,
+        store=store,
+        policies=Policies.built_in(categories),
+        rules=rules,
+        classifier=classifier,
+        max_entries=max_entries,
+        clock=clock,
+        progress=progress,
+    )
+
+
+def from_config(
+    config: Config | str | Path | None,
+    *,
+    clock: Callable[[], float] = time.time,
+    progress: Progress | None = None,
+) -> Engine:
+    """Return the engine that a configuration, or the file at a path, describes."""
+    if not isinstance(config, Config):
+        config = Config() if config is None else load(config)
+    return _engine(
+        embedder=embedder_of(config.settings.embedding),
+        store=config.settings.store,
+        policies=config.policies,
+        rules=config.rules,
+        classifier=None,
+        max_entries=config.settings.max_entries,
+        clock=clock,
+        progress=progress,
+    )
+
+
+def embedder_of(settings: EmbeddingSettings) -> Embedder:
+    """Return the embedder that a configuration describes."""
+    return open_embedder(
+        settings.model,
+        path=settings.path,
+        base_url=settings.base_url,
+        api_key=settings.api_key,
+        dimensions=settings.dimensions,
+        timeout_s=seconds(settings.timeout, what="embedding.timeout"),
+        threads=settings.threads,
+    )
+
+
+def _engine(
+    *,
+    embedder: Embedder,
+    store: Store | str,
+    policies: Policies,
+    rules: Sequence[Rule],
+    classifier: Classifier | None,
+    max_entries: int,
+    clock: Callable[[], float],
+    progress: Progress | None,
+) -> Engine:
+    opened = open_store(store) if isinstance(store, str) else store
+    classifiers: list[tuple[str, Classifier]] = [("rule", Rules(rules))]
+    if classifier is not None:
+        classifiers.append(("classifier", classifier))
+    try:
+        return Engine(
+            store=opened,
+            embedder=embedder,
+            policies=policies,
+            classifiers=classifiers,
+            max_entries=max_entries,
+            clock=clock,
+            progress=progress,
+        )
+    except BaseException:
+        opened.close()
+        raise

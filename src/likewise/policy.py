@@ -1,0 +1,284 @@
+"""The decision to reuse an answer: pure, and closed over Hit, Miss and Bypass.
+
+No I/O, no clock, no randomness: candidates, policy and time are handed in, so that any decision can
+be replayed. The cache asks twice at most: with the exact tier's candidate, and, when that was a
+miss that meaning may still turn, with the nearest neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Protocol
+
+from likewise.category import Category
+from likewise.entry import Provenance
+from likewise.guards import veto
+from likewise.request import Request
+
+
+class Tier(StrEnum):
+    """What served a hit: equality to the letter, or nearness in meaning."""
+
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+
+
+class Reason(StrEnum):
+    """Why a decision fell as it did. The values appear in headers, metrics and statistics."""
+
+    EXACT = "exact"
+    SIMILAR = "similar"
+    NO_CANDIDATE = "no-candidate"
+    BELOW_THRESHOLD = "below-threshold"
+    STALE = "stale"
+    GUARD = "guard"
+    BLOCKED_PAIR = "blocked-pair"
+    EXACT_ONLY = "exact-only"
+    GONE = "gone"
+    EMBEDDER_FAULT = "embedder-fault"
+    STORE_FAULT = "store-fault"
+    INTERNAL_FAULT = "internal-fault"
+    NOT_CACHEABLE = "not-cacheable"
+    NO_CACHE = "no-cache"
+    NO_STORE = "no-store"
+    EMPTY = "empty-question"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An entry near the request, before the decision.
+
+    ``similarity`` is the cosine of the two questions' vectors, 1.0 in the exact tier. Age, expiry
+    and epoch come from the index, so that a stale candidate costs no I/O.
+    """
+
+    entry_id: str
+    similarity: float
+    question: str = field(repr=False)
+    created_at: float
+    expires_at: float | None
+    epoch: int
+    tier: Tier = Tier.SEMANTIC
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An answer may be reused.
+
+    Attributes:
+        entry_id: The entry served; hand it to ``feedback`` or ``drop``.
+        category: The category whose policy decided.
+        tier: ``exact`` or ``semantic``.
+        reason: ``exact`` or ``similar``.
+        similarity: Cosine of the two questions, 1.0 in the exact tier.
+        threshold: The threshold in force.
+        age_s: Seconds since the answer was stored.
+        answer: The stored answer, any JSON value.
+        provenance: Where the answer came from.
+    """
+
+    entry_id: str
+    category: str
+    tier: Tier
+    reason: Reason
+    similarity: float
+    threshold: float
+    age_s: float
+    answer: Any = field(default=None, repr=False)
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def with_answer(self, answer: object, provenance: Provenance) -> Hit:
+        """Return this hit with what the store held for it."""
+        return replace(self, answer=answer, provenance=provenance)
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """No stored answer may be reused; the model is to be asked and its answer may be stored.
+
+    Attributes:
+        category: The category whose policy decided.
+        reason: Why; see ``Reason``.
+        detail: The reason in more words, without any text of the request.
+        similarity: Cosine of the nearest entry, ``None`` when none was compared.
+        nearest_id: That entry.
+        threshold: The threshold in force.
+        semantic: Whether nearness in meaning may serve and index this question.
+    """
+
+    category: str
+    reason: Reason
+    detail: str = ""
+    similarity: float | None = None
+    nearest_id: str | None = None
+    threshold: float | None = None
+    semantic: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """The cache was not read.
+
+    Attributes:
+        category: The category of the request.
+        reason: Why; see ``Reason``.
+        store: Whether the new answer may still be stored.
+    """
+
+    category: str
+    reason: Reason
+    store: bool = False
+
+
+Decision = Hit | Miss | Bypass
+
+
+def decide(
+    candidates: Sequence[Candidate],
+    *,
+    request: Request,
+    policy: Category,
+    now: float,
+    blocked: Collection[str] = (),
+) -> Decision:
+    """Decide whether one of ``candidates`` may answer ``request``.
+
+    The *nearest acceptable* candidate is taken, not the first above the threshold. The reason of a
+    miss is that of the nearest candidate, so it says what stood in the way of a hit.
+
+    Args:
+        candidates: Entries of the request's own scope and category, in any order.
+        request: What was asked.
+        policy: The policy of the request's category.
+        now: Seconds since the epoch.
+        blocked: Entries that may not serve this question, because a user said so.
+    """
+    bypass = bypass_of(request, policy)
+    if bypass is not None:
+        return bypass
+    threshold = threshold_of(request, policy)
+    exact_only = exact_only_of(request, policy)
+    first_objection: Miss | None = None
+    for candidate in sorted(candidates, key=lambda c: c.similarity, reverse=True):
+        exact = candidate.tier is Tier.EXACT
+        if exact_only and not exact:
+            continue
+        found = _objection(
+            candidate, request=request, policy=policy, now=now, threshold=threshold, blocked=blocked
+        )
+        if found is None:
+            return Hit(
+                entry_id=candidate.entry_id,
+                category=policy.name,
+                tier=candidate.tier,
+                reason=Reason.EXACT if exact else Reason.SIMILAR,
+                similarity=candidate.similarity,
+                threshold=threshold,
+                age_s=max(0.0, now - candidate.created_at),
+            )
+        if first_objection is None:
+            reason, detail = found
+            first_objection = Miss(
+                policy.name,
+                reason,
+                detail,
+                candidate.similarity,
+                candidate.entry_id,
+                threshold,
+                not exact_only,
+            )
+    if first_objection is not None:
+        return first_objection
+    if exact_only:
+        return Miss(policy.name, Reason.EXACT_ONLY, exact_only, threshold=threshold, semantic=False)
+    return Miss(policy.name, Reason.NO_CANDIDATE, threshold=threshold)
+
+
+def threshold_of(request: Request, policy: Category) -> float:
+    """Return the threshold in force: the category's, unless the caller asked for a stricter one."""
+    return max(policy.similarity_threshold, request.controls.similarity_threshold or 0.0)
+
+
+def bypass_of(request: Request, policy: Category) -> Bypass | None:
+    """Return the bypass when the cache must not be read for this request, else ``None``."""
+    controls = request.controls
+    if not policy.cacheable:
+        return Bypass(policy.name, Reason.NOT_CACHEABLE)
+    if not request.question.strip():
+        return Bypass(policy.name, Reason.EMPTY)
+    if controls.no_cache:
+        return Bypass(policy.name, Reason.NO_CACHE, store=not controls.no_store)
+    return None
+
+
+def exact_only_of(request: Request, policy: Category) -> str | None:
+    """Return why only the exact tier may serve this request, or ``None``."""
+    if policy.exact_only:
+        return "category"
+    if request.exact_only:
+        return request.exact_only
+    if request.turns > policy.max_turns:
+        return f"conversation of {request.turns} turns, at most {policy.max_turns}"
+    if request.temperature is not None and request.temperature > policy.max_temperature:
+        return f"temperature above {policy.max_temperature:g}"
+    return None
+
+
+def _objection(
+    candidate: Candidate,
+    *,
+    request: Request,
+    policy: Category,
+    now: float,
+    threshold: float,
+    blocked: Collection[str],
+) -> tuple[Reason, str] | None:
+    """Return why ``candidate`` may not be served, cheapest question first, or ``None``."""
+    # Asked this way round, a similarity that is not a number is no hit either.
+    if not (candidate.similarity >= threshold or candidate.tier is Tier.EXACT):
+        return Reason.BELOW_THRESHOLD, f"{candidate.similarity:.3f} below {threshold:.3f}"
+    stale = staleness_of(candidate, request=request, policy=policy, now=now)
+    if stale is not None:
+        return Reason.STALE, stale
+    if candidate.entry_id in blocked:
+        return Reason.BLOCKED_PAIR, "marked wrong for this question"
+    if candidate.tier is not Tier.EXACT:
+        seen = veto(policy.guards, request.question, candidate.question)
+        if seen is not None:
+            return Reason.GUARD, seen
+    return None
+
+
+class Dated(Protocol):
+    """What has an age: a candidate, or the index's record of it."""
+
+    @property
+    def created_at(self) -> float:
+        """Seconds since the epoch."""
+
+    @property
+    def expires_at(self) -> float | None:
+        """Seconds since the epoch; ``None`` is never."""
+
+    @property
+    def epoch(self) -> int:
+        """The policy's epoch it was stored in."""
+
+
+def staleness_of(
+    candidate: Dated, *, request: Request, policy: Category, now: float
+) -> str | None:
+    """Return which limit of freshness the candidate passes, or ``None``."""
+    age_s = now - candidate.created_at
+    if candidate.epoch != policy.epoch:
+        return f"of epoch {candidate.epoch}, in force is {policy.epoch}"
+    if candidate.expires_at is not None and now >= candidate.expires_at:
+        return "expired"
+    if policy.ttl_s is not None and age_s >= policy.ttl_s:
+        return "older than the category's ttl"
+    max_age_s = request.controls.max_age_s
+    if max_age_s is not None and age_s > max_age_s:
+        return "older than the caller's max-age"
+    return None

@@ -1,0 +1,79 @@
+"""Rebuilds the in-memory side from the store at start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from likewise.catalog import Catalog
+from likewise.embed import Vectors
+from likewise.entry import exact_key
+from likewise.index import Record
+from likewise.stores import IndexRow, Store
+
+logger = logging.getLogger("likewise")
+
+Progress = Callable[[int, int], None]
+"""Called with how many entries are done and how many there are."""
+
+
+def rebuild(
+    catalog: Catalog, store: Store, *, embedder: str, now: float, progress: Progress | None = None
+) -> None:
+    """Fill ``catalog`` with what ``store`` holds, and delete there what has expired.
+
+    An entry whose vector another embedder made is served by the exact tier only: its vector means
+    nothing beside this embedder's.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    total = store.count()
+    expired: list[str] = []
+    foreign = 0
+
+    def rows() -> Iterator[tuple[Record, Vectors | None]]:
+        nonlocal foreign
+        scopes: dict[bytes, bytes] = {}
+        for done, row in enumerate(store.scan(), start=1):
+            if progress is not None:
+                progress(done, max(done, total))
+            if row.expires_at is not None and row.expires_at <= now:
+                expired.append(row.id)
+                continue
+            # One object for all entries of a scope: thousands share it.
+            scope = scopes.setdefault(row.scope, row.scope)
+            vector = None
+            if row.vector is not None and row.embedder == embedder:
+                vector = row.vector.astype(np.float32)
+                if vector.shape != (catalog.dimensions,) or not np.isfinite(vector).all():
+                    vector = None  # damaged on disk: equal questions are still answered
+            elif row.vector is not None:
+                foreign += 1
+            yield _record(row, scope), vector
+
+    catalog.load(rows())
+    if expired:
+        store.delete(expired)
+    if foreign:
+        logger.warning(
+            "%d entries were embedded by another model than %s; only equal questions are answered "
+            "from them, until they are asked anew",
+            foreign,
+            embedder,
+        )
+
+
+def _record(row: IndexRow, scope: bytes) -> Record:
+    return Record(
+        row.id,
+        exact_key(scope, row.category, row.question),
+        scope,
+        row.category,
+        row.question,
+        row.created_at,
+        row.expires_at,
+        row.epoch,
+    )

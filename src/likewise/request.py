@@ -1,0 +1,54 @@
+"""What the caller asked, in canonical form, whatever the wire format was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from likewise.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What a caller may ask of the cache for one request. A caller tightens, never loosens.
+
+    Attributes:
+        category: The category the caller names, which wins over every rule.
+        no_cache: Skip the read; the new answer is stored.
+        no_store: Skip the write.
+        max_age_s: Accept no answer older than this many seconds.
+        ttl_s: Keep the new answer no longer than this many seconds.
+        similarity_threshold: Accept nothing less similar; below the category's it has no effect.
+    """
+
+    category: str | None = None
+    no_cache: bool = False
+    no_store: bool = False
+    max_age_s: float | None = None
+    ttl_s: float | None = None
+    similarity_threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question with everything the decision needs to know about how it was asked.
+
+    Attributes:
+        question: The last user turn as text.
+        scope: What must be equal for an answer to be reusable at all.
+        controls: What the caller asked of the cache.
+        exact_only: Why only the exact tier may serve this request, or ``None``. Set for tools and
+            tool results, images and audio, several choices.
+        turns: User turns of the conversation, this one included.
+        temperature: Sampling temperature when the caller set one.
+        system: The system prompt, for rules.
+        path: The path the request came in on, for rules.
+    """
+
+    question: str = field(repr=False)
+    scope: Scope = field(default_factory=Scope)
+    controls: Controls = field(default_factory=Controls)
+    exact_only: str | None = None
+    turns: int = 1
+    temperature: float | None = None
+    system: str = field(default="", repr=False)
+    path: str = ""

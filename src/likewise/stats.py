@@ -1,0 +1,134 @@
+"""Counters per category: what was asked, served, refused, saved."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import Any
+
+from likewise.policy import Bypass, Decision, Hit, Miss, Tier
+
+ADDITIVE = (
+    "requests",
+    "exact_hits",
+    "semantic_hits",
+    "misses",
+    "bypasses",
+    "stored",
+    "evicted",
+    "expired",
+    "feedback_right",
+    "feedback_wrong",
+    "saved_s",
+    "saved_tokens",
+    "saved_usd",
+    "lookup_s",
+)
+"""Names of the counters; those ending in ``_s`` are seconds, in ``_usd`` US dollars."""
+
+_REASON = "reason."
+_FAULT = "fault."
+
+
+class Stats:
+    """Counters that only grow, by category; safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: defaultdict[tuple[str, str], float] = defaultdict(float)
+        self._flushed: dict[tuple[str, str], float] = {}
+
+    def add(self, category: str, **amounts: float) -> None:
+        """Add to counters of ``category``."""
+        with self._lock:
+            for name, amount in amounts.items():
+                self._values[category, name] += amount
+
+    def count(self, decision: Decision, *, lookup_s: float) -> None:
+        """Count a decision that took ``lookup_s`` seconds."""
+        saved: dict[str, float] = {}
+        match decision:
+            case Hit():
+                what = "exact_hits" if decision.tier is Tier.EXACT else "semantic_hits"
+                provenance = decision.provenance
+                saved = {
+                    "saved_s": max(0.0, (provenance.latency_s or 0.0) - lookup_s),
+                    "saved_tokens": float(provenance.total_tokens),
+                    "saved_usd": provenance.cost_usd or 0.0,
+                }
+            case Miss():
+                what = "misses"
+            case Bypass():
+                what = "bypasses"
+        self.add(
+            decision.category,
+            requests=1,
+            lookup_s=lookup_s,
+            **{what: 1, _REASON + decision.reason: 1},
+            **saved,
+        )
+
+    def fault(self, category: str, kind: str) -> None:
+        """Count a fault of the cache."""
+        self.add(category, **{_FAULT + kind: 1})
+
+    def unflushed(self) -> dict[tuple[str, str], float]:
+        """Return what was added since the last call, for the store to keep."""
+        with self._lock:
+            now = dict(self._values)
+            new = {
+                name: value - self._flushed.get(name, 0.0)
+                for name, value in now.items()
+                if value != self._flushed.get(name, 0.0)
+            }
+            self._flushed = now
+            return new
+
+    def by_category(self) -> dict[str, dict[str, float]]:
+        """Return every counter by category and name."""
+        with self._lock:
+            values = dict(self._values)
+        return nested(values)
+
+
+def nested(values: dict[tuple[str, str], float]) -> dict[str, dict[str, float]]:
+    """Return counters keyed by category and name as a dictionary of dictionaries."""
+    result: dict[str, dict[str, float]] = {}
+    for (category, name), value in values.items():
+        result.setdefault(category, {})[name] = value
+    return result
+
+
+def report(
+    values: dict[str, dict[str, float]], entries: dict[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Return the statistics of each category that was asked for or holds entries.
+
+    Each has ``entries``, every counter of ``ADDITIVE``, ``hit_rate``, and its decisions by
+    ``reasons`` and faults by ``faults``.
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for category in sorted({*values, *entries}):
+        found = values.get(category, {})
+        counters = {name: _number(name, found.get(name, 0.0)) for name in ADDITIVE}
+        hits = counters["exact_hits"] + counters["semantic_hits"]
+        result[category] = {
+            "entries": entries.get(category, 0),
+            **counters,
+            "hit_rate": hits / counters["requests"] if counters["requests"] else 0.0,
+            "reasons": _prefixed(found, _REASON),
+            "faults": _prefixed(found, _FAULT),
+        }
+    return result
+
+
+def _number(name: str, value: float) -> float:
+    return value if name.endswith(("_s", "_usd")) else int(value)
+
+
+def _prefixed(values: dict[str, float], prefix: str) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): int(value)
+        for name, value in sorted(values.items())
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,48 @@
+"""Stores by URL."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from likewise.errors import ConfigError
+from likewise.stores.base import Counters, IndexRow, Store, Verdict
+from likewise.stores.memory import MemoryStore
+from likewise.stores.sqlite import SQLiteStore
+
+__all__ = [
+    "Counters",
+    "IndexRow",
+    "MemoryStore",
+    "SQLiteStore",
+    "Store",
+    "Verdict",
+    "open_store",
+]
+
+
+def open_store(url: str) -> Store:
+    """Open the store at ``url``: ``memory://`` or ``sqlite:///FILE``.
+
+    Other packages add schemes by the entry-point group ``likewise.stores``: a callable that takes
+    the URL and returns a ``Store``.
+
+    Raises:
+        ConfigError: The URL's scheme is unknown.
+        StoreError: The store cannot be opened.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "memory":
+        return MemoryStore()
+    if separator and scheme == "sqlite":
+        path = rest.removeprefix("/")
+        if not path:
+            msg = f"store: {url!r} names no file; write for example sqlite:///likewise.db"
+            raise ConfigError(msg)
+        return SQLiteStore(Path(path).expanduser())
+    for plugin in entry_points(group="likewise.stores", name=scheme):
+        store = plugin.load()(url)
+        if isinstance(store, Store):
+            return store
+    msg = f"store: {scheme + separator!r} is not a known kind; write sqlite:///FILE or memory://"
+    raise ConfigError(msg)

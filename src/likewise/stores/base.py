@@ -1,0 +1,107 @@
+"""What every store promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from likewise.entry import Entry, StoredVector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexRow:
+    """An entry without its answer: what an index is rebuilt from."""
+
+    id: str
+    scope: bytes
+    category: str
+    question: str = field(repr=False)
+    created_at: float
+    expires_at: float | None
+    epoch: int
+    embedder: str
+    vector: StoredVector | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a user said of an entry that served a question, named by the question's exact key."""
+
+    entry_id: str
+    key: bytes
+    correct: bool
+
+
+Counters = Mapping[tuple[str, str], float]
+"""Statistics by category and name."""
+
+
+class Store(ABC):
+    """Where entries live. Synchronous, safe to call from many threads.
+
+    A write that returned is durable against the death of the process; one that raised left no
+    trace. A read returns whole entries or ``None``: a damaged entry counts as gone. Every failure
+    raises ``StoreError``, within seconds, never hangs. One entry exists per exact key: a newer one
+    takes the place of the older.
+    """
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The store's address, without any password."""
+
+    @abstractmethod
+    def put(self, entry: Entry) -> list[str]:
+        """Keep an entry; return the identifiers of those it took the place of."""
+
+    @abstractmethod
+    def get(self, entry_id: str) -> Entry | None:
+        """Return an entry, or ``None`` when it is gone or damaged."""
+
+    @abstractmethod
+    def delete(self, entry_ids: Sequence[str]) -> int:
+        """Delete entries and every verdict on them; return how many there were."""
+
+    @abstractmethod
+    def clear(self, *, category: str | None = None, scope: bytes | None = None) -> list[str]:
+        """Delete every entry, or those of a category, of a scope, or of both; return which."""
+
+    @abstractmethod
+    def scan(self) -> Iterator[IndexRow]:
+        """Yield every entry without its answer, oldest first."""
+
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """Return the number of entries of each category that has any."""
+
+    def count(self) -> int:
+        """Return the number of entries."""
+        return sum(self.counts().values())
+
+    @abstractmethod
+    def add_verdict(self, verdict: Verdict) -> None:
+        """Keep what a user said; the latest verdict on a pair wins."""
+
+    @abstractmethod
+    def verdicts(self) -> Iterator[Verdict]:
+        """Yield every verdict kept."""
+
+    @abstractmethod
+    def add_counters(self, increments: Counters) -> None:
+        """Add to the statistics kept with the entries."""
+
+    @abstractmethod
+    def counters(self) -> dict[tuple[str, str], float]:
+        """Return the statistics kept with the entries."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release every resource. A closed store raises ``StoreError``; closing twice is fine."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,132 @@
+"""Entries in this process only; gone when it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from likewise.entry import Entry, decode_answer, encode_answer
+from likewise.errors import StoreError
+from likewise.stores.base import Counters, IndexRow, Store, Verdict
+
+
+class MemoryStore(Store):
+    """Answers are kept as JSON, so that a caller who changes what it got changes nothing here."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[str, tuple[Entry, bytes]] = {}
+        self._ids: dict[bytes, str] = {}
+        self._verdicts: dict[tuple[str, bytes], Verdict] = {}
+        self._counters: dict[tuple[str, str], float] = {}
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """See ``Store.url``."""
+        return "memory://"
+
+    def put(self, entry: Entry) -> list[str]:
+        """See ``Store.put``."""
+        answer = encode_answer(entry.answer)
+        with self._open():
+            old = self._ids.get(entry.key)
+            replaced = [old] if old is not None and old != entry.id else []
+            self._drop(replaced)
+            self._entries[entry.id] = (replace(entry, answer=None), answer)
+            self._ids[entry.key] = entry.id
+            return replaced
+
+    def get(self, entry_id: str) -> Entry | None:
+        """See ``Store.get``."""
+        with self._open():
+            found = self._entries.get(entry_id)
+        if found is None:
+            return None
+        entry, answer = found
+        return replace(entry, answer=decode_answer(answer))
+
+    def delete(self, entry_ids: Sequence[str]) -> int:
+        """See ``Store.delete``."""
+        with self._open():
+            return self._drop(entry_ids)
+
+    def clear(self, *, category: str | None = None, scope: bytes | None = None) -> list[str]:
+        """See ``Store.clear``."""
+        with self._open():
+            gone = [
+                entry.id
+                for entry, _ in self._entries.values()
+                if category in (None, entry.category) and scope in (None, entry.scope)
+            ]
+            self._drop(gone)
+            return gone
+
+    def scan(self) -> Iterator[IndexRow]:
+        """See ``Store.scan``."""
+        with self._open():
+            entries = [entry for entry, _ in self._entries.values()]
+        for e in entries:
+            yield IndexRow(
+                id=e.id,
+                scope=e.scope,
+                category=e.category,
+                question=e.question,
+                created_at=e.created_at,
+                expires_at=e.expires_at,
+                epoch=e.epoch,
+                embedder=e.embedder,
+                vector=e.vector,
+            )
+
+    def counts(self) -> dict[str, int]:
+        """See ``Store.counts``."""
+        with self._open():
+            return dict(Counter(entry.category for entry, _ in self._entries.values()))
+
+    def add_verdict(self, verdict: Verdict) -> None:
+        """See ``Store.add_verdict``."""
+        with self._open():
+            if verdict.entry_id in self._entries:
+                self._verdicts[verdict.entry_id, verdict.key] = verdict
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """See ``Store.verdicts``."""
+        with self._open():
+            found = list(self._verdicts.values())
+        yield from found
+
+    def add_counters(self, increments: Counters) -> None:
+        """See ``Store.add_counters``."""
+        with self._open():
+            for name, amount in increments.items():
+                self._counters[name] = self._counters.get(name, 0.0) + amount
+
+    def counters(self) -> dict[tuple[str, str], float]:
+        """See ``Store.counters``."""
+        with self._open():
+            return dict(self._counters)
+
+    def close(self) -> None:
+        """See ``Store.close``."""
+        with self._lock:
+            self._closed = True
+            self._entries.clear()
+
+    def _open(self) -> threading.Lock:
+        if self._closed:
+            msg = "the store memory:// is closed"
+            raise StoreError(msg)
+        return self._lock
+
+    def _drop(self, entry_ids: Sequence[str]) -> int:
+        gone = [found for i in entry_ids if (found := self._entries.pop(i, None)) is not None]
+        for entry, _ in gone:
+            if self._ids.get(entry.key) == entry.id:
+                del self._ids[entry.key]
+        ids = {entry.id for entry, _ in gone}
+        if ids:
+            self._verdicts = {k: v for k, v in self._verdicts.items() if k[0] not in ids}
+        return len(gone)

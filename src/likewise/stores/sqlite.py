@@ -1,0 +1,319 @@
+"""Entries in one SQLite file: the default, with nothing to install and nothing to run."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import numpy as np
+
+from likewise.entry import Entry, Provenance, StoredVector, decode_answer, encode_answer
+from likewise.errors import StoreError
+from likewise.stores.base import Counters, IndexRow, Store, Verdict
+
+_APPLICATION_ID = 0x4C494B45
+"""``LIKE`` in ASCII, in the file's header: tells our files from others'."""
+
+_SCHEMA_VERSION = 1
+_BUSY_TIMEOUT_S = 5.0
+_SCAN_ROWS = 1000
+
+_SCHEMA = """
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    key BLOB NOT NULL UNIQUE,
+    scope BLOB NOT NULL,
+    category TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    question TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    expires_at REAL,
+    epoch INTEGER NOT NULL,
+    embedder TEXT NOT NULL,
+    vector BLOB,
+    provenance BLOB NOT NULL,
+    answer BLOB NOT NULL,
+    checksum INTEGER NOT NULL
+);
+CREATE INDEX entries_by_category ON entries (category);
+CREATE TABLE verdicts (
+    entry_id TEXT NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+    key BLOB NOT NULL,
+    correct INTEGER NOT NULL,
+    PRIMARY KEY (entry_id, key)
+) WITHOUT ROWID;
+CREATE TABLE counters (
+    category TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value REAL NOT NULL,
+    PRIMARY KEY (category, name)
+) WITHOUT ROWID;
+"""
+
+_COLUMNS = (
+    "id, key, scope, category, tenant, namespace, question, created_at, expires_at, epoch, "
+    "embedder, vector, provenance, answer, checksum"
+)
+_SLOTS = ", ".join("?" * len(_COLUMNS.split(", ")))
+_PUT = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({_SLOTS})"  # noqa: S608 - constants
+_GET = f"SELECT {_COLUMNS} FROM entries WHERE id = ?"  # noqa: S608 - constants
+_SCANNED = ["id", "scope", "category", "question", "created_at", "expires_at", "epoch", "embedder"]
+_SCAN = (
+    f"SELECT seq, {', '.join(_SCANNED)}, vector "  # noqa: S608 - constants
+    "FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+)
+_ADD = (
+    "INSERT INTO counters VALUES (?, ?, ?) "
+    "ON CONFLICT (category, name) DO UPDATE SET value = value + excluded.value"
+)
+
+
+class SQLiteStore(Store):
+    """One file in write-ahead mode: one writer at a time, readers never wait for it.
+
+    ``synchronous=NORMAL``: a commit survives the death of the process at any point; a power cut may
+    take back the last commits, never tear one. Each thread reads over a connection of its own.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._write_lock = threading.Lock()
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
+        with self._faults("open"):
+            # Questions and answers are nobody else's to read; the -wal and -shm files follow suit.
+            self._path.touch(mode=0o600, exist_ok=True)
+            self._writer = self._connect()
+            try:
+                self._prepare()
+            except BaseException:
+                self._writer.close()
+                raise
+
+    @property
+    def url(self) -> str:
+        """See ``Store.url``."""
+        return f"sqlite:///{self._path}"
+
+    def put(self, entry: Entry) -> list[str]:
+        """See ``Store.put``."""
+        answer = encode_answer(entry.answer)
+        vector = None if entry.vector is None else entry.vector.astype("<f2").tobytes()
+        provenance = msgspec.json.encode(entry.provenance)
+        row = (
+            entry.id,
+            entry.key,
+            entry.scope,
+            entry.category,
+            entry.tenant,
+            entry.namespace,
+            entry.question,
+            entry.created_at,
+            entry.expires_at,
+            entry.epoch,
+            entry.embedder,
+            vector,
+            provenance,
+            answer,
+            crc32(answer),
+        )
+        with self._transaction() as db:
+            old = db.execute("SELECT id FROM entries WHERE key = ?", (entry.key,)).fetchall()
+            db.execute(_PUT, row)
+        return [i for (i,) in old if i != entry.id]
+
+    def get(self, entry_id: str) -> Entry | None:
+        """See ``Store.get``."""
+        with self._faults("read"):
+            row = self._reader().execute(_GET, (entry_id,)).fetchone()
+        return None if row is None else _entry(row)
+
+    def delete(self, entry_ids: Sequence[str]) -> int:
+        """See ``Store.delete``."""
+        with self._transaction() as db:
+            return sum(
+                db.execute("DELETE FROM entries WHERE id = ?", (i,)).rowcount for i in entry_ids
+            )
+
+    def scan(self) -> Iterator[IndexRow]:
+        """See ``Store.scan``."""
+        seq = 0
+        while True:
+            with self._faults("read"):
+                rows = self._reader().execute(_SCAN, (seq, _SCAN_ROWS)).fetchall()
+            if not rows:
+                return
+            for row in rows:
+                seq, *fields, blob = row
+                yield IndexRow(**dict(zip(_SCANNED, fields, strict=True)), vector=_vector(blob))
+
+    def clear(self, *, category: str | None = None, scope: bytes | None = None) -> list[str]:
+        """See ``Store.clear``."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "DELETE FROM entries WHERE (?1 IS NULL OR category = ?1) "
+                "AND (?2 IS NULL OR scope = ?2) RETURNING id",
+                (category, scope),
+            ).fetchall()
+        return [i for (i,) in rows]
+
+    def counts(self) -> dict[str, int]:
+        """See ``Store.counts``."""
+        with self._faults("read"):
+            query = "SELECT category, count(*) FROM entries GROUP BY category"
+            return dict(self._reader().execute(query).fetchall())
+
+    def add_verdict(self, verdict: Verdict) -> None:
+        """See ``Store.add_verdict``."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO verdicts SELECT id, ?, ? FROM entries WHERE id = ?",
+                (verdict.key, verdict.correct, verdict.entry_id),
+            )
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """See ``Store.verdicts``."""
+        with self._faults("read"):
+            rows = self._reader().execute("SELECT entry_id, key, correct FROM verdicts").fetchall()
+        for entry_id, key, correct in rows:
+            yield Verdict(entry_id, key, bool(correct))
+
+    def add_counters(self, increments: Counters) -> None:
+        """See ``Store.add_counters``."""
+        with self._transaction() as db:
+            db.executemany(_ADD, [(*name, value) for name, value in increments.items()])
+
+    def counters(self) -> dict[tuple[str, str], float]:
+        """See ``Store.counters``."""
+        with self._faults("read"):
+            rows = self._reader().execute("SELECT category, name, value FROM counters").fetchall()
+        return {(category, name): value for category, name, value in rows}
+
+    def close(self) -> None:
+        """See ``Store.close``."""
+        with self._write_lock:
+            if self._closed:
+                return
+            self._closed = True
+            for connection in [*self._readers, self._writer]:
+                connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        # Connections are used by one thread at a time, and closed by whichever calls close().
+        db = sqlite3.connect(
+            self._path,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA synchronous = NORMAL")
+        return db
+
+    def _prepare(self) -> None:
+        db = self._writer
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and application != _APPLICATION_ID:
+            msg = (
+                f"{self._path} is a database of another program; "
+                "name another file in the config's store, or move this one away"
+            )
+            raise StoreError(msg)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > _SCHEMA_VERSION:
+            msg = (
+                f"{self._path} was written by a newer Likewise (schema {version}, this one knows "
+                f"{_SCHEMA_VERSION}); upgrade Likewise or name another file"
+            )
+            raise StoreError(msg)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("BEGIN IMMEDIATE")
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables:
+            for statement in _SCHEMA.split(";"):
+                if statement.strip():
+                    db.execute(statement)
+            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        db.execute("COMMIT")
+
+    def _reader(self) -> sqlite3.Connection:
+        if self._closed:
+            raise self._closed_error()
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if db is None:
+            db = self._local.db = self._connect()
+            with self._write_lock:
+                self._readers.append(db)
+        return db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._write_lock, self._faults("write"):
+            if self._closed:
+                raise self._closed_error()
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _faults(self, act: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            msg = f"cannot {act} {self.url}: {error}; {_remedy(error)}"
+            raise StoreError(msg) from error
+
+    def _closed_error(self) -> StoreError:
+        return StoreError(f"the store {self.url} is closed")
+
+
+def _remedy(error: Exception) -> str:
+    text = str(error)
+    if "unable to open" in text or "readonly" in text or "read-only" in text:
+        return "check that the folder exists and that this user may write to it"
+    if "not a database" in text or "malformed" in text:
+        return "the file is damaged or of another program; move it away, a new one will be made"
+    if "full" in text:
+        return "free some disk space"
+    if "locked" in text:
+        return "another process holds a long write; try again"
+    return "see the message before"
+
+
+def _vector(blob: bytes | None) -> StoredVector | None:
+    return None if blob is None else np.frombuffer(blob, dtype="<f2")
+
+
+def _entry(row: tuple[Any, ...]) -> Entry | None:
+    fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    answer, checksum = fields.pop("answer"), fields.pop("checksum")
+    if not isinstance(answer, bytes) or crc32(answer) != checksum:
+        return None
+    del fields["key"]
+    try:
+        return Entry(
+            **fields
+            | {
+                "vector": _vector(fields["vector"]),
+                "answer": decode_answer(answer),
+                "provenance": msgspec.json.decode(fields["provenance"], type=Provenance),
+            }
+        )
+    except (msgspec.DecodeError, ValueError):
+        return None
