@@ -4,16 +4,14 @@ import io
 import json
 import re
 import socket
+import subprocess
 import sys
-import threading
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-import uvicorn
 from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,6 +23,7 @@ from likewise.demo.prompts import DemoPrompt, load_prompts
 from likewise.demo.runner import CategoryRow, DemoReport, run_demo
 from likewise.demo.show import show
 from likewise.errors import ConfigError, UpstreamError
+from likewise.testing import running
 
 CATEGORIES = {
     "code",
@@ -89,23 +88,6 @@ class FakeGateway:
         return {"X-Cache": "MISS", "X-Likewise-Entry": self.entries[text], **similarity}
 
 
-@contextmanager
-def serve(app: Starlette) -> Iterator[str]:
-    """Run an application in a thread, on a free port; yield its OpenAI base URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server died while starting"
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
-
-
 def ignore_progress(done: int, total: int) -> None:
     """Stand in for a progress bar."""
 
@@ -116,9 +98,14 @@ def run(
     progress: Callable[[int, int], None] = ignore_progress,
 ) -> DemoReport:
     """Run the demo against a fake gateway, at 2 dollars in and 6 dollars out."""
-    with serve(gateway.app()) as url:
+    with running(gateway.app()) as url:
         return run_demo(
-            url, model="fake", prompts=prompts, progress=progress, price_in=2.0, price_out=6.0
+            f"{url}/v1",
+            model="fake",
+            prompts=prompts,
+            progress=progress,
+            price_in=2.0,
+            price_out=6.0,
         )
 
 
@@ -363,14 +350,14 @@ def test_show(report: DemoReport) -> None:
     text = print_report(report, width=200)
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
-    assert [line.split()[0] for line in lines[:5]] == [
+    assert [line.split()[0] for line in lines[1:6]] == [
         "category",
         "code",
         "math",
         "personal",
         "total",
     ]
-    assert lines[4].split()[1:6] == ["8", "1", "2", "1", "2"]
+    assert lines[5].split()[1:6] == ["8", "1", "2", "1", "2"]
     assert "1 of 3 hits were wrong" in text
     assert re.search(r"served the answer of +What is 1\?", text)
     assert re.search(r"not given the answer of +How to A\?", text)
@@ -385,9 +372,57 @@ def test_show_without_wrong_hits() -> None:
     assert "Answers reused" not in text
 
 
-def test_show_a_full_run() -> None:
-    """The report on all 300 prompts keeps within 100 columns, with every column in full."""
-    text = print_report(run(FakeGateway(), load_prompts()), width=100)
-    assert max(map(len, text.splitlines())) <= 100
+@pytest.mark.parametrize("width", [80, 100])
+def test_show_a_full_run(width: int) -> None:
+    """The report on all 300 prompts keeps within the terminal, with every column in full."""
+    text = print_report(run(FakeGateway(), load_prompts()), width=width)
+    assert max(map(len, text.splitlines())) <= width
     assert "customer_faq" in text
+    assert "similar" in text
     assert "…" not in text
+
+
+@pytest.fixture(scope="module")
+def whole_demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ``likewise demo`` measures, over a stand-in that hardly waits."""
+    done = subprocess.run(
+        [sys.executable, "-m", "likewise", "demo", "--json", "--latency", "1ms"],
+        cwd=tmp_path_factory.mktemp("demo"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_the_whole_demo(whole_demo: dict[str, Any]) -> None:
+    """All prompts are asked, personal ones all bypassed, equal ones hit, and few hits are wrong."""
+    rows = {row["category"]: row for row in whole_demo["rows"]}
+    total = whole_demo["total"]
+    assert {name: row["asked"] for name, row in rows.items()} == dict.fromkeys(CATEGORIES, 30)
+    assert total["asked"] == 300
+    assert rows["personal"]["bypassed"] == total["bypassed"] == 30
+    repeats = Counter((p.category, p.text) for p in load_prompts() if p.category != "personal")
+    assert total["exact_hits"] == sum(count - 1 for count in repeats.values())
+    assert total["semantic_hits"] >= 15
+    assert total["wrong_hits"] <= 3
+    assert total["unjudged_hits"] == 0
+
+
+def test_the_whole_demo_adds_up(whole_demo: dict[str, Any]) -> None:
+    """The total is the sum of its categories, and the lists are as long as their counts."""
+    rows, total = whole_demo["rows"], whole_demo["total"]
+    for name in ("asked", "exact_hits", "semantic_hits", "wrong_hits", "bypassed"):
+        assert total[name] == sum(row[name] for row in rows)
+    for name in ("saved_s", "saved_money"):
+        assert total[name] == pytest.approx(sum(row[name] for row in rows))
+    assert len(whole_demo["wrong"]) == total["wrong_hits"]
+    assert len(whole_demo["reused"]) <= total["semantic_hits"]
+    for row in rows:
+        hits = row["exact_hits"] + row["semantic_hits"]
+        assert (row["hit_s"] is None) == (hits == 0)
+        assert (row["saved_money"] > 0) == (hits > 0)

@@ -1,48 +1,25 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
 import urllib3
-import uvicorn
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from likewise import mock_llm
-from likewise.mock_llm import MockSettings, create_app
+from likewise.mock_llm import MockSettings, create_app, server
+from likewise.testing import running
 
 FAST = MockSettings(latency_s=0.0)
-
-
-@contextmanager
-def serve(settings: MockSettings) -> Iterator[str]:
-    """Run the stand-in in a thread, on a free port; yield its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings), log_config=None, lifespan="off", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server died while starting"
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
 
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[str]:
     """One stand-in for the whole module."""
-    with serve(FAST) as url:
+    with running(create_app(FAST)) as url:
         yield url
 
 
@@ -252,8 +229,8 @@ def test_waiting(http: urllib3.PoolManager, monkeypatch: pytest.MonkeyPatch) -> 
     async def record(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(mock_llm, "asyncio", SimpleNamespace(sleep=record))
-    with serve(MockSettings(latency_s=0.25, token_s=0.5)) as url:
+    monkeypatch.setattr(server, "asyncio", SimpleNamespace(sleep=record))
+    with running(create_app(MockSettings(latency_s=0.25, token_s=0.5))) as url:
         post(http, url, chat_body("Hi"))
         post(http, url, chat_body("[[slow:2.5]]"))
         assert waits == [0.25, 2.5]
@@ -359,7 +336,7 @@ def test_error_rate_is_reproducible(http: urllib3.PoolManager) -> None:
     runs = []
     settings = MockSettings(latency_s=0.0, error_rate=0.5, status_of_errors=502, seed=3)
     for _ in range(2):
-        with serve(settings) as url:
+        with running(create_app(settings)) as url:
             runs.append([post(http, url, chat_body(f"{n}")).status for n in range(20)])
     assert runs[0] == runs[1]
     assert set(runs[0]) == {200, 502}

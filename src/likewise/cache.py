@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, cast
 from likewise.category import Category, check_name
 from likewise.classify import Classifier
 from likewise.classify.rules import BUILTIN_RULES, Rule
-from likewise.config import DEFAULT_MAX_ENTRIES, DEFAULT_STORE, Config
+from likewise.config import DEFAULT_MAX_ENTRIES, DEFAULT_STORE, Config, Policies
 from likewise.durations import seconds
 from likewise.embed import Embedder
 from likewise.engine import Engine, Lookup
@@ -41,7 +41,7 @@ class _Front:
         *,
         store: Store | str = DEFAULT_STORE,
         embedder: Embedder | str | None = None,
-        categories: Iterable[Category] = (),
+        categories: Iterable[Category] | Policies = (),
         rules: Sequence[Rule] = BUILTIN_RULES,
         classifier: Classifier | None = None,
         max_entries: int = DEFAULT_MAX_ENTRIES,
@@ -139,7 +139,8 @@ class Cache(_Front):
         store: A ``Store``, or the URL of one: ``sqlite:///FILE`` or ``memory://``.
         embedder: An ``Embedder``, or the name of one; the default is ``all-MiniLM-L6-v2``.
         categories: Policies put beside the built-in ones, or in place of those of the same name;
-            one named ``default`` is that of every category not listed.
+            one named ``default`` is that of every category not listed. ``Policies`` instead are
+            taken as they are, without the built-in ones.
         rules: Name the category of requests that name none.
         classifier: Asked when no rule claims a request.
         max_entries: Most entries over all categories.
@@ -254,18 +255,28 @@ class Cache(_Front):
                 flight = self._flights[key] = Future()
         if not leads:
             return cast(T, flight.result())
-        started = time.perf_counter()
         try:
-            answer = compute()
-            flight.set_result(answer)
-            provenance = Provenance(latency_s=time.perf_counter() - started)
-            self._engine.try_keep(request, answer, provenance=provenance)
-        except BaseException as error:
-            flight.set_exception(error)
-            raise
+            answer = self._lead(request, compute, flight)
         finally:
             with self._flights_lock:
                 del self._flights[key]
+        return answer
+
+    def _lead(self, request: Request, compute: Callable[[], T], flight: Future[Any]) -> T:
+        """Compute for all who wait on ``flight``, unless another call did since the lookup."""
+        try:
+            late = _answered_meanwhile(self._engine, request)
+            if late is not None:
+                flight.set_result(late.answer)
+                return cast(T, late.answer)
+            started = time.perf_counter()
+            answer = compute()
+        except BaseException as error:
+            flight.set_exception(error)
+            raise
+        flight.set_result(answer)
+        provenance = Provenance(latency_s=time.perf_counter() - started)
+        self._engine.try_keep(request, answer, provenance=provenance)
         return answer
 
     def feedback(self, entry_id: str, *, correct: bool, question: str | None = None) -> bool:
@@ -326,7 +337,9 @@ class AsyncCache(_Front):
     def _use(self, engine: Engine) -> None:
         super()._use(engine)
         self._embedding = ThreadPoolExecutor(os.cpu_count(), "likewise-embed")
-        self._io = ThreadPoolExecutor(4, "likewise-io")
+        # Writes wait for one another, and for a locked file: reads have threads of their own.
+        self._reads = ThreadPoolExecutor(4, "likewise-read")
+        self._writes = ThreadPoolExecutor(2, "likewise-write")
         self._flights: dict[bytes, asyncio.Future[Any]] = {}
 
     @property
@@ -367,7 +380,7 @@ class AsyncCache(_Front):
                 self._embedding, lambda: engine.guarded(lookup, engine.semantic)
             )
         if isinstance(decision, Hit):
-            return await self._run(self._io, engine.finish, lookup, decision)
+            return await self._run(self._reads, engine.finish, lookup, decision)
         return engine.finish(lookup, decision)
 
     async def store(
@@ -383,7 +396,7 @@ class AsyncCache(_Front):
         """See ``Cache.store``."""
         request = request_of(question, category=category, scope=scope, ttl=ttl)
         return await self._run(
-            self._io, lambda: self._engine.keep(request, answer, provenance=provenance)
+            self._writes, lambda: self._engine.keep(request, answer, provenance=provenance)
         )
 
     async def try_keep(
@@ -396,7 +409,7 @@ class AsyncCache(_Front):
     ) -> Entry | None:
         """Keep the answer to a whole request; a fault is counted and gives ``None``."""
         return await self._run(
-            self._io,
+            self._writes,
             lambda: self._engine.try_keep(
                 request, answer, provenance=provenance, entry_id=entry_id
             ),
@@ -431,6 +444,9 @@ class AsyncCache(_Front):
             flight.exception()  # Every caller may have left: then nobody else looks at it.
 
     async def _compute(self, request: Request, compute: Callable[[], Awaitable[T]]) -> T:
+        late = _answered_meanwhile(self._engine, request)
+        if late is not None:
+            return cast(T, late.answer)
         started = time.perf_counter()
         answer = await compute()
         provenance = Provenance(latency_s=time.perf_counter() - started)
@@ -440,18 +456,18 @@ class AsyncCache(_Front):
     async def feedback(self, entry_id: str, *, correct: bool, question: str | None = None) -> bool:
         """See ``Cache.feedback``."""
         return await self._run(
-            self._io, lambda: self._engine.verdict(entry_id, correct=correct, question=question)
+            self._writes, lambda: self._engine.verdict(entry_id, correct=correct, question=question)
         )
 
     async def drop(self, entry_id: str) -> bool:
         """See ``Cache.drop``."""
-        return bool(await self._run(self._io, self._engine.forget, [entry_id]))
+        return bool(await self._run(self._writes, self._engine.forget, [entry_id]))
 
     async def clear(self, *, category: str | None = None, scope: Scope | None = None) -> int:
         """See ``Cache.clear``."""
         digest = None if scope is None else scope.digest()
         return await self._run(
-            self._io, lambda: self._engine.clear(category=category, scope=digest)
+            self._writes, lambda: self._engine.clear(category=category, scope=digest)
         )
 
     async def explain(
@@ -463,13 +479,14 @@ class AsyncCache(_Front):
 
     async def tidy(self) -> None:
         """Delete what has expired and save the statistics; the gateway does so now and then."""
-        await self._run(self._io, self._engine.tidy)
+        await self._run(self._writes, self._engine.tidy)
 
     async def close(self) -> None:
         """See ``Cache.close``."""
-        await self._run(self._io, self._engine.close)
+        await self._run(self._writes, self._engine.close)
         self._embedding.shutdown(wait=False)
-        self._io.shutdown(wait=False)
+        self._reads.shutdown(wait=False)
+        self._writes.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -479,3 +496,12 @@ class AsyncCache(_Front):
 
     async def _run(self, pool: ThreadPoolExecutor, step: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, step, *args)
+
+
+def _answered_meanwhile(engine: Engine, request: Request) -> Hit | None:
+    """Return the hit on an answer that another call stored since this one's lookup, if any."""
+    lookup = engine.start(request)
+    decision = engine.guarded(lookup, engine.exact)
+    if isinstance(decision, Hit):
+        decision = engine.finish(lookup, decision)
+    return decision if isinstance(decision, Hit) else None

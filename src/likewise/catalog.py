@@ -58,11 +58,11 @@ class Catalog:
         vector: Vectors,
         *,
         floor: float,
-        fresh: Callable[[Record], bool],
+        usable: Callable[[Record, float], bool],
     ) -> list[Match]:
         """Search one scope and category; see ``Partition.search``."""
         partition = self._partitions.get((scope, category))
-        return [] if partition is None else partition.search(vector, floor=floor, fresh=fresh)
+        return [] if partition is None else partition.search(vector, floor=floor, usable=usable)
 
     def touch(self, record: Record) -> None:
         """Count an entry as asked for now."""
@@ -131,7 +131,9 @@ class Catalog:
                     loser = fullest(counts, quotas)
                     counts[loser] -= 1
                     lose[loser] += 1
-            return [i for name, count in lose.items() if count for i in self._recency[name].first(count)]
+            return [
+                i for name, count in lose.items() if count for i in self._recency[name].first(count)
+            ]
 
     def expired(self, now: float) -> list[str]:
         """Return the entries past their absolute expiry."""

@@ -49,7 +49,7 @@ class Category:
     quota: float | None = field(default=None, kw_only=True)
     cacheable: bool = field(default=True, kw_only=True)
     exact_only: bool = field(default=False, kw_only=True)
-    guards: tuple[str, ...] = field(default=("numbers", "negation"), kw_only=True)
+    guards: tuple[str, ...] = field(default=tuple(GUARDS), kw_only=True)
     max_turns: int = field(default=4, kw_only=True)
     max_temperature: float = field(default=1.0, kw_only=True)
     epoch: int = field(default=0, kw_only=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import yaml
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from likewise import schema
 from likewise.category import DEFAULT, TAXONOMY, Category, check_name
@@ -26,6 +26,9 @@ _LEAST_THRESHOLD = 0.5
 """Below it nearly everything is similar: a sign that a distance was meant."""
 
 Duration = int | float | str
+Positive = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Price = Annotated[float, Meta(ge=0)]
 
 
 class PolicySettings(msgspec.Struct, kw_only=True):
@@ -53,19 +56,28 @@ class RuleSettings(msgspec.Struct, kw_only=True):
     system: str | None = None
 
 
-class EmbeddingSettings(msgspec.Struct, kw_only=True):
+class _Discreet(msgspec.Struct, kw_only=True):
+    """Settings whose keys stay out of ``repr``."""
+
+    def __repr__(self) -> str:
+        values = msgspec.structs.asdict(self).items()
+        shown = (f"{k}={'***' if v and k.endswith('_key') else repr(v)}" for k, v in values)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class EmbeddingSettings(_Discreet, kw_only=True):
     """Which model turns a question into a vector, and where it runs."""
 
     model: str = "all-MiniLM-L6-v2"
     path: str | None = None
     base_url: str | None = None
     api_key: str | None = None
-    dimensions: int | None = None
+    dimensions: Positive | None = None
     timeout: Duration = "2s"
-    threads: int = 1
+    threads: Positive = 1
 
 
-class UpstreamSettings(msgspec.Struct, kw_only=True):
+class UpstreamSettings(_Discreet, kw_only=True):
     """The model behind the gateway."""
 
     base_url: str | None = None
@@ -75,12 +87,12 @@ class UpstreamSettings(msgspec.Struct, kw_only=True):
     stream_usage: bool = True
 
 
-class GatewaySettings(msgspec.Struct, kw_only=True):
+class GatewaySettings(_Discreet, kw_only=True):
     """The HTTP side of the gateway."""
 
     host: str = "127.0.0.1"
-    port: int = 8700
-    max_body_bytes: int = 32 * 1024 * 1024
+    port: Port = 8700
+    max_body_bytes: Positive = 32 * 1024 * 1024
     response_headers: bool = True
     usage_on_hit: Literal["replay", "zero"] = "replay"
     admin_key: str | None = None
@@ -89,8 +101,8 @@ class GatewaySettings(msgspec.Struct, kw_only=True):
 class PriceSettings(msgspec.Struct, kw_only=True):
     """What a model costs, in US dollars per million tokens."""
 
-    input: float
-    output: float
+    input: Price
+    output: Price
 
 
 class Settings(msgspec.Struct, kw_only=True):
@@ -161,6 +173,9 @@ def load(path: str | Path) -> Config:
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "unreadable"
         msg = f"the config {path} is not valid YAML{place}: {problem}"
+        raise ConfigError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"the config {path} is not valid YAML: {type(error).__name__}: {error}"
         raise ConfigError(msg) from error
     return parse(data, where=f"{path}:", path=path)
 

@@ -49,9 +49,14 @@ def humanize(value_s: float | None) -> str:
     if value_s is None:
         return "never"
     if value_s < 1:
-        return f"{value_s * 1000:.3g}ms"
-    for unit in ("w", "d", "h", "m"):
+        return f"{_short(value_s * 1000)}ms"
+    for unit in ("d", "h", "m"):
         size = _UNIT_S[unit]
-        if value_s >= size and (unit != "w" or value_s % size == 0):
-            return f"{value_s / size:.3g}{unit}"
-    return f"{value_s:.3g}s"
+        if value_s >= size:
+            return f"{_short(value_s / size)}{unit}"
+    return f"{_short(value_s)}s"
+
+
+def _short(number: float) -> str:
+    """Three digits are enough to read, except that a whole part is never cut."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

@@ -10,7 +10,9 @@ Only ``finish`` (on a hit) and ``keep`` touch the store; a miss touches neither 
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -18,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from likewise.catalog import Catalog
-from likewise.category import DEFAULT, Category
+from likewise.category import DEFAULT, Category, check_name
 from likewise.classify import Classifier
 from likewise.config import DEFAULT_MAX_ENTRIES, Policies
 from likewise.embed import Embedder, Vectors
@@ -37,6 +39,7 @@ from likewise.policy import (
     bypass_of,
     decide,
     exact_only_of,
+    objection_to,
     threshold_of,
 )
 from likewise.rebuild import Progress, rebuild
@@ -47,6 +50,10 @@ from likewise.vectors import VectorMemo
 
 _HOUSEKEEPING_S = 30.0
 
+_MOST_UNLISTED = 1_000
+"""Categories that callers may name beyond the listed ones: bounds statistics and memory."""
+
+_KEY_LOCKS = 64
 
 D = TypeVar("D", Decision, Decision | None)
 
@@ -97,6 +104,8 @@ class Engine:
         self.faults = Faults(self.stats)
         self.catalog = Catalog(embedder.dimensions)
         self._vectors = VectorMemo(embedder)
+        self._keeping = [threading.Lock() for _ in range(_KEY_LOCKS)]
+        self._names: set[str] = set()
         self._tidied_at = clock()
         rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
         self._feedback = Feedback(store)
@@ -193,7 +202,6 @@ class Engine:
             namespace=request.scope.namespace,
             provenance=provenance or Provenance(),
         )
-        self.store.put(entry)
         record = Record(
             entry.id,
             lookup.key,
@@ -204,7 +212,10 @@ class Engine:
             entry.expires_at,
             policy.epoch,
         )
-        self.catalog.add(record, vector)
+        # Two answers to one question must reach the store and the index in the same order.
+        with self._keeping[lookup.key[0] % len(self._keeping)]:
+            self.store.put(entry)
+            self.catalog.add(record, vector)
         self.stats.add(policy.name, stored=1)
         self._evict(policy.name)
         if now - self._tidied_at >= _HOUSEKEEPING_S:
@@ -235,10 +246,11 @@ class Engine:
 
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> int:
         """Delete the entries of a category, of a scope, of both, or all; return how many."""
-        gone = self.store.clear(category=category, scope=scope)
+        # Chosen first: what is stored in the meantime stays in both.
         known = self.catalog.select(
             lambda r: category in (None, r.category) and scope in (None, r.scope)
         )
+        gone = self.store.clear(category=category, scope=scope)
         self.catalog.remove([*gone, *known])
         return len(gone)
 
@@ -255,11 +267,14 @@ class Engine:
     def category_of(self, request: Request) -> tuple[str, str]:
         """Return the request's category and what named it: ``caller``, ``rule`` or ``default``."""
         if request.controls.category is not None:
-            return request.controls.category, "caller"
+            return self._known(request.controls.category), "caller"
         for by, classifier in self.classifiers:
-            name = classifier.classify(request)
-            if name is not None:
-                return name, by
+            try:
+                name = classifier.classify(request)
+                if name is not None:
+                    return self._known(check_name(name)), by
+            except Exception as error:
+                self.faults.report(DEFAULT, "classifier", error)
         return self.policies.default.name, "default"
 
     def neighbours(self, lookup: Lookup) -> list[Candidate]:
@@ -288,8 +303,7 @@ class Engine:
         now = self._tidied_at = self.clock()
         expired = self.catalog.expired(now)
         if expired:
-            self._discard(expired)
-            self.stats.add(DEFAULT, expired=len(expired))
+            self._discard(expired, why="expired")
         self._flush()
 
     def close(self) -> None:
@@ -298,6 +312,15 @@ class Engine:
         self.store.close()
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _known(self, name: str) -> str:
+        """Return ``name``, or the default's once callers have invented too many names."""
+        if name in self._names or name in self.policies.categories:
+            return name
+        if len(self._names) >= _MOST_UNLISTED:
+            return self.policies.default.name
+        self._names.add(name)
+        return name
 
     def _decide(self, lookup: Lookup, candidates: Sequence[Candidate]) -> Decision:
         return decide(
@@ -309,14 +332,22 @@ class Engine:
         )
 
     def _nearest(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Match]:
-        policy, now = lookup.policy, self.clock()
+        now, blocked = self.clock(), self._feedback.blocked(lookup.key)
 
-        def fresh(record: Record) -> bool:
-            return record.epoch == policy.epoch and not (
-                record.expires_at is not None and record.expires_at <= now
+        def usable(record: Record, similarity: float) -> bool:
+            objection = objection_to(
+                _candidate(record, similarity),
+                request=lookup.request,
+                policy=lookup.policy,
+                now=now,
+                threshold=floor,
+                blocked=blocked,
             )
+            return objection is None
 
-        return self.catalog.nearest(lookup.scope, policy.name, vector, floor=floor, fresh=fresh)
+        return self.catalog.nearest(
+            lookup.scope, lookup.policy.name, vector, floor=floor, usable=usable
+        )
 
     def _fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         try:
@@ -324,6 +355,9 @@ class Engine:
         except StoreError as error:
             self.faults.report(hit.category, "store", error)
             return Miss(hit.category, Reason.STORE_FAULT)
+        except Exception as error:
+            self.faults.report(hit.category, "internal", error)
+            return Miss(hit.category, Reason.INTERNAL_FAULT)
         if entry is None or entry.scope != lookup.scope:
             self.catalog.remove([hit.entry_id])
             return Miss(hit.category, Reason.GONE)
@@ -335,11 +369,12 @@ class Engine:
 
     def _vector_to_keep(self, lookup: Lookup) -> Vectors | None:
         request = lookup.request
-        if exact_only_of(request, lookup.policy) or not self.embedder.fits(request.question):
+        if exact_only_of(request, lookup.policy):
             return None
         try:
-            return self._vectors.of(request.question)
-        except EmbedderError as error:
+            fits = self.embedder.fits(request.question)
+            return self._vectors.of(request.question) if fits else None
+        except Exception as error:
             self.faults.report(lookup.policy.name, "embedder", error)
             return None
 
@@ -349,18 +384,23 @@ class Engine:
     def _evict(self, category: str) -> None:
         victims = self.catalog.victims(category, quota=self._quota, max_entries=self.max_entries)
         if victims:
-            self._discard(victims)
-            self.stats.add(category, evicted=len(victims))
+            self._discard(victims, why="evicted")
 
     def _flush(self) -> None:
+        new = self.stats.unflushed()
+        if not new:
+            return
         try:
-            if new := self.stats.unflushed():
-                self.store.add_counters(new)
+            self.store.add_counters(new)
         except StoreError as error:
+            self.stats.unflush(new)
             self.faults.report(DEFAULT, "store", error)
 
-    def _discard(self, entry_ids: Sequence[str]) -> None:
+    def _discard(self, entry_ids: Sequence[str], *, why: str) -> None:
         """Delete entries nobody asked to delete: a store that fails now is asked again later."""
+        records = [r for i in entry_ids if (r := self.catalog.record(i)) is not None]
+        for category, count in Counter(r.category for r in records).items():
+            self.stats.add(category, **{why: count})
         try:
             self.forget(entry_ids)
         except StoreError as error:
@@ -370,7 +410,8 @@ class Engine:
 def _candidate(record: Record, similarity: float, tier: Tier = Tier.SEMANTIC) -> Candidate:
     return Candidate(
         record.entry_id,
-        similarity,
+        # Half precision may put a cosine a little above 1.
+        1.0 if similarity > 1.0 else similarity,
         record.question,
         record.created_at,
         record.expires_at,

@@ -30,7 +30,7 @@ def assemble(
     *,
     store: Store | str = DEFAULT_STORE,
     embedder: Embedder | str | None = None,
-    categories: Iterable[Category] = (),
+    categories: Iterable[Category] | Policies = (),
     rules: Sequence[Rule] = BUILTIN_RULES,
     classifier: Classifier | None = None,
     max_entries: int = DEFAULT_MAX_ENTRIES,
@@ -41,12 +41,13 @@ def assemble(
     if max_entries < 1:
         msg = f"max_entries is {max_entries}; it is at least 1"
         raise ConfigError(msg)
+    policies = categories if isinstance(categories, Policies) else Policies.built_in(categories)
     if embedder is None:
         embedder = EmbeddingSettings().model
     return _engine(
         embedder=open_embedder(embedder) if isinstance(embedder, str) else embedder,
         store=store,
-        policies=Policies.built_in(categories),
+        policies=policies,
         rules=rules,
         classifier=classifier,
         max_entries=max_entries,

@@ -110,7 +110,7 @@ class Miss:
 
     category: str
     reason: Reason
-    detail: str = ""
+    detail: str = field(default="", repr=False)
     similarity: float | None = None
     nearest_id: str | None = None
     threshold: float | None = None
@@ -165,7 +165,7 @@ def decide(
         exact = candidate.tier is Tier.EXACT
         if exact_only and not exact:
             continue
-        found = _objection(
+        found = objection_to(
             candidate, request=request, policy=policy, now=now, threshold=threshold, blocked=blocked
         )
         if found is None:
@@ -226,7 +226,7 @@ def exact_only_of(request: Request, policy: Category) -> str | None:
     return None
 
 
-def _objection(
+def objection_to(
     candidate: Candidate,
     *,
     request: Request,
@@ -267,9 +267,7 @@ class Dated(Protocol):
         """The policy's epoch it was stored in."""
 
 
-def staleness_of(
-    candidate: Dated, *, request: Request, policy: Category, now: float
-) -> str | None:
+def staleness_of(candidate: Dated, *, request: Request, policy: Category, now: float) -> str | None:
     """Return which limit of freshness the candidate passes, or ``None``."""
     age_s = now - candidate.created_at
     if candidate.epoch != policy.epoch:

@@ -96,10 +96,20 @@ def _value(kind: Any, value: object, where: str) -> Any:
             msg = f"{where}: {value!r} is not one of {', '.join(map(repr, allowed))}"
             raise ConfigError(msg)
     try:
-        return msgspec.convert(value, kind)
+        return _convert(value, kind)
     except msgspec.ValidationError as error:
         msg = f"{where}: {str(error)[:1].lower()}{str(error)[1:]}"
         raise ConfigError(msg) from error
+
+
+def _convert(value: object, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        if not isinstance(value, str):
+            raise
+        # What an environment variable holds is always a text: "8700" is a number where one belongs.
+        return msgspec.convert(value, kind, strict=False)
 
 
 def _unknown(key: str, known: list[str], where: str) -> str:

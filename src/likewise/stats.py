@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from likewise.policy import Bypass, Decision, Hit, Miss, Tier
@@ -83,6 +84,12 @@ class Stats:
             }
             self._flushed = now
             return new
+
+    def unflush(self, amounts: Mapping[tuple[str, str], float]) -> None:
+        """Count ``amounts`` among the unflushed again: the store did not take them."""
+        with self._lock:
+            for name, amount in amounts.items():
+                self._flushed[name] -= amount
 
     def by_category(self) -> dict[str, dict[str, float]]:
         """Return every counter by category and name."""

@@ -1,15 +1,23 @@
-"""Stand-ins for tests: an embedder that needs no model, and a clock that stands still."""
+"""Stand-ins for tests: an embedder that needs no model, a clock that stands still, a server."""
 
 from __future__ import annotations
 
 import re
+import socket
+import threading
+import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from likewise.embed import Vectors
 from likewise.errors import ConfigError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 # A word weighs as much as its character 3-grams together do for a word of four letters.
 _WORD_WEIGHT = 2.0
@@ -97,3 +105,32 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Let ``seconds`` pass; a negative number turns the clock back."""
         self._now_s += seconds
+
+
+@contextmanager
+def running(app: ASGIApp) -> Iterator[str]:
+    """Serve an ASGI application from a thread, on a free port of this machine.
+
+    Yields its address, ``http://127.0.0.1:PORT``. On leaving, requests under way get five seconds.
+
+    Raises:
+        RuntimeError: The application did not start.
+    """
+    import uvicorn  # noqa: PLC0415 - whoever wants the embedder only need not load a server
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while thread.is_alive() and not server.started:
+        time.sleep(0.005)
+    if not server.started:
+        listener.close()
+        raise RuntimeError("the application did not start; its own log says why")
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()

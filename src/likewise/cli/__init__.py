@@ -1,13 +1,13 @@
 """The command line: ``likewise COMMAND``.
 
-Each command lives in a module of its own and is imported when it runs, so that ``--help`` is quick.
+Each command lives in a module of its own; models and stores are loaded when a command needs them.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-import click
 import typer
 from rich.markup import escape
 
@@ -20,7 +20,6 @@ _CODES = "  ".join(f"{code.value} {code.name.lower().replace('_', '-')}" for cod
 
 app = typer.Typer(
     name="likewise",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -55,17 +54,38 @@ app.command("mock-llm")(serve.mock_llm)
 app.add_typer(bench.app, name="bench")
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _is_wrong_usage(error: Exception) -> bool:
+    # typer brings a click of its own, or uses the installed one: only this base tells its errors.
+    return isinstance(error, typer.BadParameter.__bases__)
+
+
+def _say_wrong_usage(error: Any) -> ExitCode:
+    """Say what was wrong and where help is; a group without a command shows its help instead."""
+    path = error.ctx.command_path if error.ctx else "likewise"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        text = f"{_one_line(error.format_message()).rstrip('.')}; see {path} --help"
+        errors.print(f"[bold red]likewise:[/] {escape(text)}", soft_wrap=True)
+    return ExitCode.USAGE
+
+
 def main() -> None:
     """Run the command line; an error of ours is one line on standard error and an exit code."""
     try:
         code = app(standalone_mode=False)
     except LikewiseError as error:
-        errors.print(f"[bold red]likewise:[/] {escape(str(error))}", soft_wrap=True)
+        errors.print(f"[bold red]likewise:[/] {escape(_one_line(str(error)))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(ExitCode.USAGE)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         errors.print("likewise: stopped", highlight=False)
         sys.exit(130)
+    except Exception as error:
+        if not _is_wrong_usage(error):
+            raise
+        sys.exit(_say_wrong_usage(error))
     sys.exit(code if isinstance(code, int) else ExitCode.OK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ _PRICE_OUT_USD = 10.00
 
 def demo(
     upstream: Annotated[
-        str | None, typer.Option(help="A real model's base URL; without it, a stand-in plays.")
+        str | None, typer.Option(help="A real model's base URL; its key is OPENAI_API_KEY's.")
     ] = None,
     model: Annotated[str, typer.Option(help="Model to ask.")] = "stand-in-1",
     latency: Annotated[str, typer.Option(help="Time the stand-in takes to answer.")] = "100ms",
@@ -35,6 +36,7 @@ def demo(
     """Watch the gateway answer about 300 prompts of 10 categories, and see what it got right."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="likewise-demo-")))
+        real = upstream is not None
         if upstream is None:
             upstream = stack.enter_context(
                 _server("mock-llm", "--port", "0", "--latency", latency, "--model", model)
@@ -42,7 +44,11 @@ def demo(
             errors.print(f"a stand-in model answers after {latency} on {upstream}")
         config = folder / "likewise.yaml"
         price = {"input": _PRICE_IN_USD, "output": _PRICE_OUT_USD}
-        config.write_text(jsonlib.dumps({"prices": {model: price}}), "utf-8")
+        values: dict[str, object] = {"prices": {model: price}}
+        if real and "OPENAI_API_KEY" in os.environ:
+            # The variable's name only: the gateway reads the key from its environment.
+            values["upstream"] = {"api_key": "${OPENAI_API_KEY}"}
+        config.write_text(jsonlib.dumps(values), "utf-8")
         gateway = stack.enter_context(
             _server(
                 *("serve", "--port", "0", "--upstream", upstream),
@@ -92,10 +98,13 @@ def _server(*arguments: str) -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=10)
+            _, said = process.communicate(timeout=10)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            _, said = process.communicate()
+        # A server that works says nothing; what it does say, a fault of the cache perhaps, counts.
+        if said.strip():
+            errors.print(f"likewise {arguments[0]} said: {said.strip()}", markup=False)
 
 
 def _failed(command: str, code: int, message: str) -> LikewiseError:

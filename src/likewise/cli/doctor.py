@@ -17,7 +17,6 @@ from likewise.cli.output import ConfigOption, JsonOption, StoreOption, console, 
 from likewise.cli.settings import config_of
 from likewise.config import Config
 from likewise.errors import ExitCode, LikewiseError
-from likewise.gateway.upstream import Upstream
 from likewise.opening import embedder_of
 from likewise.stores import open_store
 
@@ -96,6 +95,9 @@ def _store(url: str) -> str:
 
 
 async def _upstream(config: Config) -> str:
+    # Imported here because the other commands would pay for it at each start.
+    from likewise.gateway.upstream import Upstream  # noqa: PLC0415 - see above
+
     upstream = Upstream(config.settings.upstream)
     await upstream.open()
     try:

@@ -8,11 +8,30 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from likewise.cli.output import ConfigOption, JsonOption, StoreOption, console, print_json
+from likewise.cli.output import (
+    ConfigOption,
+    JsonOption,
+    StoreOption,
+    WrongUsageError,
+    console,
+    print_json,
+)
 from likewise.cli.settings import config_of
-from likewise.errors import ConfigError
 from likewise.stats import nested, report
 from likewise.stores import open_store
+
+_COLUMNS = (
+    "entries",
+    "asked",
+    "exact\nhits",
+    "similar\nhits",
+    "hit\nrate",
+    "by-\npassed",
+    "faults",
+    "saved\ns",
+    "saved\n$",
+)
+"""Two lines each, so that the table fits 80 columns; ``--json`` has every figure."""
 
 
 def stats(config: ConfigOption = None, store: StoreOption = None, json: JsonOption = False) -> None:
@@ -44,8 +63,11 @@ def purge(
 ) -> None:
     """Delete entries for good; a gateway that runs on the same store serves them no more."""
     if sum([category is not None, entry is not None, expired, everything]) != 1:
-        msg = "name what to delete: one of --category NAME, --entry ID, --expired, --all"
-        raise ConfigError(msg)
+        msg = (
+            "name what to delete: one of --category NAME, --entry ID, --expired, --all; "
+            "see likewise purge --help"
+        )
+        raise WrongUsageError(msg)
     if not yes:
         what = category or entry or ("everything expired" if expired else "EVERYTHING")
         typer.confirm(f"Delete {what} for good?", abort=True, err=True)
@@ -65,12 +87,10 @@ def purge(
 
 
 def _table(categories: dict[str, dict[str, Any]]) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 1))
-    table.add_column("category")
-    for name in ("entries", "asked", "exact", "semantic", "hit rate", "bypassed", "faults"):
-        table.add_column(name, justify="right")
-    for name in ("saved time", "tokens", "USD"):
-        table.add_column(name, justify="right")
+    table = Table(box=None, header_style="bold", padding=(0, 0, 0, 1), pad_edge=False)
+    table.add_column("category", overflow="fold")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right", vertical="bottom", no_wrap=True)
     for name, row in categories.items():
         table.add_row(
             name,
@@ -78,11 +98,10 @@ def _table(categories: dict[str, dict[str, Any]]) -> Table:
             str(row["requests"]),
             str(row["exact_hits"]),
             str(row["semantic_hits"]),
-            f"{row['hit_rate']:.1%}",
+            f"{row['hit_rate']:.0%}",
             str(row["bypasses"]),
             str(sum(row["faults"].values())),
-            f"{row['saved_s']:.1f} s",
-            str(row["saved_tokens"]),
-            f"{row['saved_usd']:.4f}",
+            f"{row['saved_s']:.1f}",
+            f"{usd:.4f}" if (usd := row["saved_usd"]) < 10 else f"{usd:.2f}",
         )
     return table

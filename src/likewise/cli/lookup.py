@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from likewise.cache import Cache
+from likewise.cache import Cache, request_of
 from likewise.cli.output import (
     ConfigOption,
     JsonOption,
@@ -21,89 +22,149 @@ from likewise.cli.output import (
 )
 from likewise.cli.settings import config_of
 from likewise.durations import humanize
+from likewise.explain import Explanation
+from likewise.explain import explain as explain_request
+from likewise.gateway.wire.chat import read_chat
+from likewise.opening import from_config
 from likewise.policy import Decision, Hit, Miss
-from likewise.scope import Scope
+from likewise.request import Request
+from likewise.scope import Scope, tenant_of
 
 TextArgument = Annotated[str, typer.Argument(metavar="TEXT", help="The question; - reads stdin.")]
 CategoryOption = Annotated[
     str | None, typer.Option("--category", help="The kind of question; without it, rules decide.")
 ]
-TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant, as the entry has it.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Ask as the gateway would: the model requested.")
+]
+SystemOption = Annotated[
+    str | None, typer.Option("--system", help="Ask as the gateway would: the system prompt.")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        help="Ask as the gateway would: the client's key, which names the tenant.",
+        envvar="LIKEWISE_CLIENT_KEY",
+    ),
+]
 NamespaceOption = Annotated[str, typer.Option("--namespace", help="Namespace.")]
-ModelOption = Annotated[str, typer.Option("--model", help="Model, as requests name it.")]
 
 
 def check(
     text: TextArgument,
     category: CategoryOption = None,
-    tenant: TenantOption = "",
+    model: ModelOption = None,
+    system: SystemOption = None,
+    api_key: KeyOption = None,
     namespace: NamespaceOption = "",
-    model: ModelOption = "",
     config: ConfigOption = None,
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Look a question up and print the decision, and the answer when there is one."""
-    scope = Scope(tenant=tenant, namespace=namespace, model=model)
-    with _open(config, store) as cache:
-        decision = cache.check(_text(text), category=category, scope=scope)
+    """Look a question up, as the library or the gateway would; the statistics count it.
+
+    With --model, --system or --api-key it is the gateway's chat request with these and nothing
+    else; without them, the library's question.
+    """
+    request = _request(
+        text, category=category, model=model, system=system, api_key=api_key, namespace=namespace
+    )
+    settings = config_of(config, store=store)
+    with rebuilding() as report:
+        cache = Cache.open(settings, progress=report)
+    with cache:
+        decision = cache.lookup(request)
     if json:
         print_json({"decision": type(decision).__name__.lower(), **asdict(decision)})
         return
-    console.print(_headline(decision))
+    console.print(_headline(decision), soft_wrap=True)
     if isinstance(decision, Hit):
-        answer = decision.answer
-        console.print(escape(answer if isinstance(answer, str) else repr(answer)), soft_wrap=True)
+        console.print(escape(_shown(decision.answer)), soft_wrap=True)
 
 
 def explain(
     text: TextArgument,
     category: CategoryOption = None,
-    tenant: TenantOption = "",
+    model: ModelOption = None,
+    system: SystemOption = None,
+    api_key: KeyOption = None,
     namespace: NamespaceOption = "",
-    model: ModelOption = "",
     config: ConfigOption = None,
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show how a question would be decided, and why: policy, nearest entries, guards."""
-    scope = Scope(tenant=tenant, namespace=namespace, model=model)
-    with _open(config, store) as cache:
-        found = cache.explain(_text(text), category=category, scope=scope)
+    """Show how a question would be decided, and why; the statistics do not count it.
+
+    With --model, --system or --api-key it is the gateway's chat request with these and nothing
+    else; without them, the library's question.
+    """
+    request = _request(
+        text, category=category, model=model, system=system, api_key=api_key, namespace=namespace
+    )
+    settings = config_of(config, store=store)
+    with rebuilding() as report:
+        engine = from_config(settings, progress=report)
+    try:
+        found = explain_request(engine, request)
+    finally:
+        engine.close()
     if json:
         print_json(found.to_dict())
-        return
+    else:
+        _show(found)
+
+
+def _request(
+    text: str,
+    *,
+    category: str | None,
+    model: str | None,
+    system: str | None,
+    api_key: str | None,
+    namespace: str,
+) -> Request:
+    """Return the request that the options describe: the gateway's, or the library's."""
+    question = sys.stdin.read() if text == "-" else text
+    plain = request_of(question, category=category, scope=Scope(namespace=namespace))
+    if model is None and system is None and api_key is None:
+        return plain
+    messages = [{"role": "user", "content": question}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    body: dict[str, Any] = {"messages": messages, "cache": {"namespace": namespace}}
+    if category is not None:
+        body["cache"]["category"] = category
+    if model is not None:
+        body["model"] = model
+    # The gateway takes the whole Authorization header for the key.
+    tenant = tenant_of(None if api_key is None else f"Bearer {api_key}")
+    call = read_chat(msgspec.json.encode(body), {}, tenant=tenant)
+    return plain if call is None else call.request
+
+
+def _show(found: Explanation) -> None:
     policy = found.policy
-    console.print(_headline(found.decision))
+    console.print(_headline(found.decision), soft_wrap=True)
     console.print(
         f"category [bold]{policy.name}[/] (named by {found.category_by}): "
         f"threshold {found.threshold:g}, ttl {humanize(policy.ttl_s)}, "
-        f"guards {', '.join(policy.guards) or 'none'}"
+        f"guards {', '.join(policy.guards) or 'none'}",
+        soft_wrap=True,
     )
     if found.exact_only:
         console.print(f"only equal questions are answered from cache: {escape(found.exact_only)}")
     if not found.candidates:
         console.print("no entry of this scope and category to compare with")
         return
-    table = Table("similarity", "entry", "guards say", "stored question", box=None)
+    table = Table("similarity", "stored question and its entry", "guards say", box=None)
     for candidate, seen in zip(found.candidates, found.vetoes, strict=True):
         table.add_row(
             f"{candidate.similarity:.4f}",
-            candidate.entry_id,
+            f"{escape(_short(candidate.question))}\n[dim]{candidate.entry_id}[/]",
             escape(seen or "-"),
-            escape(_short(candidate.question)),
         )
     console.print(table)
-
-
-def _open(config: str | None, store: str | None) -> Cache:
-    settings = config_of(config, store=store)
-    with rebuilding() as report:
-        return Cache.open(settings, progress=report)
-
-
-def _text(text: str) -> str:
-    return sys.stdin.read() if text == "-" else text
 
 
 def _headline(decision: Decision) -> str:
@@ -118,6 +179,17 @@ def _headline(decision: Decision) -> str:
     return " ".join(parts)
 
 
-def _short(text: str, width: int = 60) -> str:
+def _shown(answer: Any) -> str:
+    """Return an answer for people: of a chat completion its text, of anything else its JSON."""
+    if isinstance(answer, str):
+        return answer
+    try:
+        content = answer["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError):
+        content = None
+    return content if isinstance(content, str) else msgspec.json.encode(answer).decode()
+
+
+def _short(text: str, width: int = 120) -> str:
     line = " ".join(text.split())
     return line if len(line) <= width else line[: width - 1] + "…"

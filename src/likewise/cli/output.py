@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from likewise.errors import ExitCode, LikewiseError
+
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
@@ -29,6 +31,13 @@ StoreOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+class WrongUsageError(LikewiseError):
+    """Options that make no sense together."""
+
+    exit_code = ExitCode.USAGE
+
 
 Report = Callable[[int, int], None]
 

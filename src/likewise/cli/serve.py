@@ -1,15 +1,19 @@
-"""``likewise serve`` and ``likewise mock-llm``: the two servers."""
+"""``likewise serve`` and ``likewise mock-llm``: the two servers.
+
+What serves is imported when it is needed: the other commands would pay for it at each start.
+"""
 
 from __future__ import annotations
 
 import errno
 import logging
+import signal
 import socket
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
-from rich.logging import RichHandler
+from rich.markup import escape
 
 from likewise.cache import AsyncCache
 from likewise.cli.output import (
@@ -23,10 +27,9 @@ from likewise.cli.output import (
 from likewise.cli.settings import config_of
 from likewise.durations import seconds
 from likewise.errors import AddressInUseError, ConfigError
-from likewise.gateway.app import create_app
-from likewise.gateway.upstream import base_url_of
-from likewise.mock_llm import MockSettings
-from likewise.mock_llm import create_app as create_mock
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 _BACKLOG = 2048
 _GRACE_S = 10
@@ -45,6 +48,9 @@ def serve(
     json: JsonOption = False,
 ) -> None:
     """Run the gateway: point an OpenAI client's base_url at it."""
+    from likewise.gateway.app import create_app  # noqa: PLC0415 - see the top
+    from likewise.gateway.upstream import base_url_of  # noqa: PLC0415 - see the top
+
     _log()
     settings = config_of(config, store=store)
     if upstream is not None:
@@ -59,14 +65,20 @@ def serve(
             cache = AsyncCache.open(settings, progress=report)
         url = _url(listener)
         entries = len(cache.engine.catalog)
-        if json:
-            print_line({"event": "listening", "url": url, "upstream": base_url, "entries": entries})
-        else:
+
+        def announce() -> None:
+            if json:
+                print_line(
+                    {"event": "listening", "url": url, "upstream": base_url, "entries": entries}
+                )
+                return
             errors.print(
-                f"[bold]likewise[/] listens on [bold]{url}/v1[/] for {base_url}, "
-                f"{entries} entries in {cache.engine.store.url}"
+                f"[bold]likewise[/] listens on [bold]{url}/v1[/] for {escape(base_url)}, "
+                f"{entries} entries in {escape(cache.engine.store.url)}",
+                soft_wrap=True,
             )
-        _run(create_app(settings, cache), listener)
+
+        _run(create_app(settings, cache), listener, announce)
 
 
 def mock_llm(
@@ -81,6 +93,8 @@ def mock_llm(
     json: JsonOption = False,
 ) -> None:
     """Run a stand-in model: OpenAI-compatible, deterministic, for trials, tests and load."""
+    from likewise.mock_llm import MockSettings, create_app  # noqa: PLC0415 - see the top
+
     _log()
     if not 0 <= error_rate <= 1:
         msg = f"--error-rate: {error_rate} is not between 0 and 1"
@@ -95,11 +109,16 @@ def mock_llm(
     )
     with _listen(host, port) as listener:
         url = _url(listener)
-        if json:
-            print_line({"event": "listening", "url": url, "model": model})
-        else:
-            errors.print(f"[bold]mock-llm[/] plays {model} on [bold]{url}/v1[/]")
-        _run(create_mock(settings), listener)
+
+        def announce() -> None:
+            if json:
+                print_line({"event": "listening", "url": url, "model": model})
+                return
+            errors.print(
+                f"[bold]mock-llm[/] plays {escape(model)} on [bold]{url}/v1[/]", soft_wrap=True
+            )
+
+        _run(create_app(settings), listener, announce)
 
 
 def _wait(text: str, what: str) -> float:
@@ -135,7 +154,10 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _run(app: Any, listener: socket.socket) -> None:
+def _run(app: ASGIApp, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM, which are the ordinary way to end: the exit code is 0."""
+    import uvicorn  # noqa: PLC0415 - see the top
+
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -145,11 +167,19 @@ def _run(app: Any, listener: socket.socket) -> None:
             timeout_graceful_shutdown=_GRACE_S,
         )
     )
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # uvicorn raises a signal once more when it has shut down; ours then takes it quietly.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    announce()
     server.run(sockets=[listener])
 
 
 def _log() -> None:
     """Send log lines to standard error; the servers underneath speak only of trouble."""
-    handler = RichHandler(console=errors, show_path=False, rich_tracebacks=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    line = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=line, datefmt="%H:%M:%S")
     logging.getLogger("likewise").setLevel(logging.INFO)

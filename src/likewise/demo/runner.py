@@ -270,7 +270,10 @@ def _ask(client: OpenAI, *, model: str, prompt: DemoPrompt) -> _Reply:
             extra_headers={"X-Likewise-Category": prompt.category},
         )
     except APIStatusError as error:
-        message = f"the gateway answered {error.status_code} to a demo prompt"
+        message = (
+            f"the gateway answered {error.status_code} to a demo prompt; "
+            "check the model behind it and its key"
+        )
         raise UpstreamError(message) from error
     except APIConnectionError as error:
         raise UpstreamError("the gateway did not answer a demo prompt") from error

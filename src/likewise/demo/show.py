@@ -17,15 +17,15 @@ _EXAMPLES = 2
 _WRONG_EXAMPLES = 5
 _NUMBERS = (
     "asked",
-    "exact",
-    "semantic",
-    "wrong",
-    "bypass",
-    "hit rate",
-    "hit ms",
-    "miss ms",
-    "saved s",
-    "saved $",
+    "exact\nhits",
+    "similar\nhits",
+    "wrong\nhits",
+    "by-\npassed",
+    "hit\nrate",
+    "hit\nms",
+    "miss\nms",
+    "saved\ns",
+    "saved\n$",
 )
 
 
@@ -54,8 +54,10 @@ def _compose(report: DemoReport) -> Iterator[RenderableType]:
 
 
 def _build_table(report: DemoReport) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="bold", show_footer=True)
-    table.add_column("category", footer="total", footer_style="bold", no_wrap=True)
+    table = Table(
+        box=None, padding=(0, 0, 0, 1), pad_edge=False, header_style="bold", show_footer=True
+    )
+    table.add_column("category", footer="total", footer_style="bold", overflow="fold")
     for name, total in zip(_NUMBERS, _format_row(report.total), strict=True):
         table.add_column(name, footer=total, footer_style="bold", justify="right", no_wrap=True)
     for row in report.rows:

@@ -11,8 +11,11 @@ from starlette.types import Receive, Scope, Send
 from likewise.cache import AsyncCache
 from likewise.category import check_name
 from likewise.errors import ConfigError, LikewiseError, RequestError
-from likewise.gateway.errors import error_body, send_error, send_json, send_whole
+from likewise.gateway.client import ClientGone, read_body, send_json, send_whole
+from likewise.gateway.errors import error_body, refused_websocket, send_error
 from likewise.gateway.wire.chat import parse_json
+
+_MAX_BODY_BYTES = 64 * 1024
 
 
 class Admin:
@@ -28,8 +31,10 @@ class Admin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if await refused_websocket(scope, receive, send):
+            return
         request = Request(scope, receive)
-        if self._key is None:
+        if not self._key:
             msg = "the admin API is off; set gateway.admin_key to open it"
             await _refuse(send, 404, msg)
         elif not self._admits(request.headers.get("authorization", "")):
@@ -39,10 +44,13 @@ class Admin:
                 await send_json(send, await self._do(request))
             except LikewiseError as error:
                 await send_error(send, error)
+            except ClientGone:
+                return
 
     def _admits(self, authorization: str) -> bool:
         expected = f"Bearer {self._key}".encode()
-        return hmac.compare_digest(authorization.encode("utf-8", "replace"), expected)
+        # Starlette reads headers as Latin-1, which gives back the very bytes that came.
+        return hmac.compare_digest(authorization.encode("latin-1"), expected)
 
     async def _do(self, request: Request) -> dict[str, Any]:
         path = request.url.path.removeprefix("/admin").rstrip("/")
@@ -52,7 +60,8 @@ class Admin:
             case "DELETE", ["", "entries", entry_id]:
                 return {"dropped": int(await self._cache.drop(entry_id))}
             case "POST", ["", "purge"]:
-                return {"dropped": await self._purge(parse_json(await request.body()))}
+                body = await read_body(request.scope, request.receive, _MAX_BODY_BYTES)
+                return {"dropped": await self._purge(parse_json(body))}
         msg = f"the admin API has no {request.method} /admin{path}"
         raise RequestError(msg, status=404)
 

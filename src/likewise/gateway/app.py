@@ -29,6 +29,8 @@ _HOUSEKEEPING_S = 10.0
 def create_app(config: Config, cache: AsyncCache) -> Starlette:
     """Return the gateway over an open cache, which it closes when it stops.
 
+    ``app.state.chat`` is its chat endpoint.
+
     Raises:
         ConfigError: No upstream is configured.
     """
@@ -83,7 +85,7 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
         body = error_body(msg, status=404, code="unknown_url")
         return Response(body, status_code=404, media_type="application/json")
 
-    return Starlette(
+    app = Starlette(
         exception_handlers={404: unknown, 405: unknown},
         routes=[
             Route(PATH, chat, methods=["POST"]),
@@ -95,6 +97,8 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
         ],
         lifespan=lifespan,
     )
+    app.state.chat = chat
+    return app
 
 
 async def _keep_house(cache: AsyncCache) -> None:

@@ -27,7 +27,9 @@ class Head:
 
     @property
     def is_event_stream(self) -> bool:
-        """Whether the body is a stream of server-sent events."""
+        """Whether the body is a stream of server-sent events that can be read."""
+        if any(n == b"content-encoding" and v.lower() != b"identity" for n, v in self.headers):
+            return False
         return any(
             name == b"content-type" and value.lower().startswith(b"text/event-stream")
             for name, value in self.headers
@@ -49,17 +51,19 @@ class Flight:
         self.error: UpstreamError | None = None
         self.done = False
         self.overflowed = False
+        self._given_up = False
         self._bytes = 0
         self._dropped = 0
         self._listeners: set[Listener] = set()
         self._changed = asyncio.Event()
         self._consumed = asyncio.Event()
         self.task = asyncio.create_task(self._run(fly, land))
+        self.task.add_done_callback(self._ended)
 
     @property
     def joinable(self) -> bool:
         """Whether a newcomer would still get everything."""
-        return not self.overflowed and self.error is None
+        return not self.overflowed and not self._given_up and self.error is None
 
     def begin(self, head: Head) -> None:
         """Tell the listeners how the response begins."""
@@ -85,7 +89,13 @@ class Flight:
         """Forget a listener; when it was the last one, a call that is not done is given up."""
         self._listeners.discard(listener)
         self._consumed.set()
-        if not self._listeners and not self.done:
+        if not self._listeners:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """End a call that is not done; from now on nobody can join it."""
+        if not self.done:
+            self._given_up = True
             self.task.cancel()
 
     async def wait(self) -> None:
@@ -103,12 +113,16 @@ class Flight:
             await fly(self)
         except UpstreamError as error:
             self.error = error
-        finally:
-            if not self.task.cancelled() and self.head is None and self.error is None:
-                self.error = UpstreamError("the call to the model was given up")
+        self.done = True
+        self._tell()
+        await land(self)
+
+    def _ended(self, _: object) -> None:
+        """Tell the listeners of a call that was cancelled or failed for a reason of our own."""
+        if not self.done:
+            self.error = UpstreamError("the call to the model was given up")
             self.done = True
             self._tell()
-        await land(self)
 
     async def _drained(self) -> None:
         """Wait until every listener has read everything, then forget it."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,8 +26,13 @@ class Follower:
 
     def __init__(self, engine: Engine, config: Config) -> None:
         self._engine = engine
-        self._config = config
+        self._path = config.path
         self._stamp = _stamp(config.path)
+        self._in_file = _values(config)
+        if config.path is not None:
+            # Options of the command line may have changed what the file said.
+            with suppress(ConfigError):
+                self._in_file = _values(load(config.path))
 
     async def run(self) -> None:
         """Look at the file every second until cancelled."""
@@ -35,7 +42,7 @@ class Follower:
 
     def look(self) -> bool:
         """Take over a changed file; return whether new policies are in force."""
-        path = self._config.path
+        path = self._path
         stamp = _stamp(path)
         if path is None or stamp is None or stamp == self._stamp:
             return False
@@ -45,14 +52,19 @@ class Follower:
         except ConfigError as error:
             logger.error("the changed config is refused, the old policies stay: %s", error)
             return False
-        old, new = (msgspec.to_builtins(c.settings) for c in (self._config, config))
+        old, new = self._in_file, _values(config)
         late = [name for name in _AT_START_ONLY if old[name] != new[name]]
         if late:
             logger.warning("these changes take effect at the next start: %s", ", ".join(late))
         self._engine.adopt(config.policies, ("rule", Rules(config.rules)))
-        self._config = config
+        self._in_file = new
         logger.info("new policies are in force from %s", path)
         return True
+
+
+def _values(config: Config) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(config.settings)
+    return values
 
 
 def _stamp(path: Path | None) -> tuple[int, int] | None:

@@ -30,6 +30,12 @@ _HOP_BY_HOP = frozenset(
 )
 """RFC 9110, section 7.6.1: these concern one connection only."""
 
+_OURS = frozenset({"host", "content-length", "expect"})
+"""Headers of a request that belong to the connection it came on, and are made anew."""
+
+_KEYS = ("authorization", "api-key", "x-api-key")
+"""Where a client puts its key."""
+
 
 def base_url_of(url: str) -> str:
     """Return an upstream's base URL with its ``/v1`` and without a slash at its end.
@@ -73,6 +79,8 @@ class Upstream:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
             timeout=self._timeout,
             auto_decompress=False,
+            # A cookie the model sets belongs to one client, not to all who share this pool.
+            cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
 
@@ -118,11 +126,11 @@ class Upstream:
     ) -> CIMultiDict[str]:
         """Return a client's headers as they go on to the model."""
         result: CIMultiDict[str] = CIMultiDict()
-        for raw_name, value in headers:
+        for raw_name, value in _end_to_end(headers):
             name = raw_name.decode("latin-1").lower()
-            if name in _HOP_BY_HOP or name in without or name in ("host", "content-length"):
+            if name in without or name in _OURS or name.startswith("x-likewise-"):
                 continue
-            if not name.startswith("x-likewise-"):
+            if not (self._api_key and name in _KEYS):
                 result.add(name, value.decode("latin-1"))
         if self._api_key:
             result["authorization"] = f"Bearer {self._api_key}"
@@ -144,11 +152,20 @@ async def chunks_of(response: aiohttp.ClientResponse, base_url: str) -> AsyncIte
 
 def response_headers(response: aiohttp.ClientResponse) -> Headers:
     """Return a response's headers as they go back to the client."""
+    # The server we run on dates every response itself.
     return [
         (name.lower(), value)
-        for name, value in response.raw_headers
-        if name.decode("latin-1").lower() not in _HOP_BY_HOP
+        for name, value in _end_to_end(response.raw_headers)
+        if name.lower() != b"date"
     ]
+
+
+def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return the headers that concern more than one connection."""
+    headers = list(headers)
+    named = b",".join(value for name, value in headers if name.lower() == b"connection")
+    dropped = _HOP_BY_HOP | {name.strip().lower() for name in named.decode("latin-1").split(",")}
+    return [(n, v) for n, v in headers if n.decode("latin-1").lower() not in dropped]
 
 
 def fault_of(error: BaseException, base_url: str) -> UpstreamError:

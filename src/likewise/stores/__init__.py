@@ -36,8 +36,8 @@ def open_store(url: str) -> Store:
         return MemoryStore()
     if separator and scheme == "sqlite":
         path = rest.removeprefix("/")
-        if not path:
-            msg = f"store: {url!r} names no file; write for example sqlite:///likewise.db"
+        if path in {"", ":memory:"}:
+            msg = f"store: {url!r} names no file; write sqlite:///likewise.db, or memory://"
             raise ConfigError(msg)
         return SQLiteStore(Path(path).expanduser())
     for plugin in entry_points(group="likewise.stores", name=scheme):

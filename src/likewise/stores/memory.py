@@ -34,7 +34,7 @@ class MemoryStore(Store):
         with self._open():
             old = self._ids.get(entry.key)
             replaced = [old] if old is not None and old != entry.id else []
-            self._drop(replaced)
+            self._drop([*replaced, entry.id])
             self._entries[entry.id] = (replace(entry, answer=None), answer)
             self._ids[entry.key] = entry.id
             return replaced

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -80,14 +80,14 @@ class SQLiteStore(Store):
     """One file in write-ahead mode: one writer at a time, readers never wait for it.
 
     ``synchronous=NORMAL``: a commit survives the death of the process at any point; a power cut may
-    take back the last commits, never tear one. Each thread reads over a connection of its own.
+    take back the last commits, never tear one. Reads that overlap have a connection each, which is
+    kept for the next: there are as many as ever overlapped, however many threads come and go.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._write_lock = threading.Lock()
-        self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []
         self._closed = False
         with self._faults("open"):
             # Questions and answers are nobody else's to read; the -wal and -shm files follow suit.
@@ -133,8 +133,8 @@ class SQLiteStore(Store):
 
     def get(self, entry_id: str) -> Entry | None:
         """See ``Store.get``."""
-        with self._faults("read"):
-            row = self._reader().execute(_GET, (entry_id,)).fetchone()
+        with self._reader() as db:
+            row = db.execute(_GET, (entry_id,)).fetchone()
         return None if row is None else _entry(row)
 
     def delete(self, entry_ids: Sequence[str]) -> int:
@@ -148,8 +148,8 @@ class SQLiteStore(Store):
         """See ``Store.scan``."""
         seq = 0
         while True:
-            with self._faults("read"):
-                rows = self._reader().execute(_SCAN, (seq, _SCAN_ROWS)).fetchall()
+            with self._reader() as db:
+                rows = db.execute(_SCAN, (seq, _SCAN_ROWS)).fetchall()
             if not rows:
                 return
             for row in rows:
@@ -168,9 +168,9 @@ class SQLiteStore(Store):
 
     def counts(self) -> dict[str, int]:
         """See ``Store.counts``."""
-        with self._faults("read"):
+        with self._reader() as db:
             query = "SELECT category, count(*) FROM entries GROUP BY category"
-            return dict(self._reader().execute(query).fetchall())
+            return dict(db.execute(query).fetchall())
 
     def add_verdict(self, verdict: Verdict) -> None:
         """See ``Store.add_verdict``."""
@@ -182,8 +182,8 @@ class SQLiteStore(Store):
 
     def verdicts(self) -> Iterator[Verdict]:
         """See ``Store.verdicts``."""
-        with self._faults("read"):
-            rows = self._reader().execute("SELECT entry_id, key, correct FROM verdicts").fetchall()
+        with self._reader() as db:
+            rows = db.execute("SELECT entry_id, key, correct FROM verdicts").fetchall()
         for entry_id, key, correct in rows:
             yield Verdict(entry_id, key, bool(correct))
 
@@ -194,8 +194,8 @@ class SQLiteStore(Store):
 
     def counters(self) -> dict[tuple[str, str], float]:
         """See ``Store.counters``."""
-        with self._faults("read"):
-            rows = self._reader().execute("SELECT category, name, value FROM counters").fetchall()
+        with self._reader() as db:
+            rows = db.execute("SELECT category, name, value FROM counters").fetchall()
         return {(category, name): value for category, name, value in rows}
 
     def close(self) -> None:
@@ -204,11 +204,11 @@ class SQLiteStore(Store):
             if self._closed:
                 return
             self._closed = True
-            for connection in [*self._readers, self._writer]:
-                connection.close()
+            self._writer.close()
+        self._close_idle()
 
     def _connect(self) -> sqlite3.Connection:
-        # Connections are used by one thread at a time, and closed by whichever calls close().
+        # A connection is used by one thread at a time, but by many in its life.
         db = sqlite3.connect(
             self._path,
             timeout=_BUSY_TIMEOUT_S,
@@ -247,15 +247,29 @@ class SQLiteStore(Store):
             db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         db.execute("COMMIT")
 
-    def _reader(self) -> sqlite3.Connection:
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
         if self._closed:
             raise self._closed_error()
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            db = self._local.db = self._connect()
-            with self._write_lock:
-                self._readers.append(db)
-        return db
+        with self._faults("read"):
+            try:
+                db = self._idle.pop()
+            except IndexError:
+                db = self._connect()
+            try:
+                yield db
+            finally:
+                self._give_back(db)
+
+    def _give_back(self, db: sqlite3.Connection) -> None:
+        self._idle.append(db)
+        if self._closed:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last one
+                self._idle.pop().close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -275,7 +289,7 @@ class SQLiteStore(Store):
     def _faults(self, act: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
             msg = f"cannot {act} {self.url}: {error}; {_remedy(error)}"
             raise StoreError(msg) from error
 
@@ -285,7 +299,8 @@ class SQLiteStore(Store):
 
 def _remedy(error: Exception) -> str:
     text = str(error)
-    if "unable to open" in text or "readonly" in text or "read-only" in text:
+    unwritable = "unable to open" in text or "readonly" in text or "read-only" in text
+    if unwritable or isinstance(error, OSError):
         return "check that the folder exists and that this user may write to it"
     if "not a database" in text or "malformed" in text:
         return "the file is damaged or of another program; move it away, a new one will be made"
@@ -297,7 +312,9 @@ def _remedy(error: Exception) -> str:
 
 
 def _vector(blob: bytes | None) -> StoredVector | None:
-    return None if blob is None else np.frombuffer(blob, dtype="<f2")
+    if not isinstance(blob, bytes) or len(blob) % 2:
+        return None  # none was stored, or it is damaged
+    return np.frombuffer(blob, dtype="<f2")
 
 
 def _entry(row: tuple[Any, ...]) -> Entry | None:

@@ -51,12 +51,14 @@ class ChatCall:
         stream: Whether the answer is wanted as a stream.
         include_usage: Whether the stream is to end with the usage.
         body: What goes to the model when the cache has no answer.
+        raw: The same as the client wrote it; ``None`` when something was taken out.
     """
 
     request: Request
     stream: bool
     include_usage: bool
     body: dict[str, Any] = field(repr=False)
+    raw: bytes | None = field(default=None, repr=False)
 
 
 def parse_json(data: bytes) -> Any:
@@ -90,8 +92,8 @@ def read_chat(data: bytes, headers: Mapping[str, str], *, tenant: str) -> ChatCa
     if not isinstance(body, dict):
         msg = "the body is not a JSON object"
         raise RequestError(msg)
-    asked = asked_of(headers, body.get("cache"))
-    body.pop("cache", None)
+    raw = None if "cache" in body else data
+    asked = asked_of(headers, body.pop("cache", None))
     messages = body.get("messages")
     if not (isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages)):
         return None
@@ -113,6 +115,7 @@ def read_chat(data: bytes, headers: Mapping[str, str], *, tenant: str) -> ChatCa
         stream=body.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         body=body,
+        raw=raw,
     )
 
 
@@ -123,9 +126,7 @@ def _question(last: dict[str, Any]) -> tuple[str, str | None]:
         return _encode(_without_ids([last])).decode(), "the last message is not the user's"
     if isinstance(content, str):
         return content, None
-    if isinstance(content, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" for part in content
-    ):
+    if _is_text(content):
         return _text(last), None
     return _encode(content).decode(), "images, audio or files"
 
@@ -135,7 +136,7 @@ def _exact_only(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> str 
         return "tools"
     if any(m.get("role") in ("tool", "function") or m.get("tool_calls") for m in messages):
         return "tool results"
-    if any(isinstance(m.get("content"), list) and not _all_text(m["content"]) for m in messages):
+    if any(isinstance(c := m.get("content"), list) and not _is_text(c) for m in messages):
         return "images, audio or files"
     if isinstance(n := body.get("n"), int) and n > 1:
         return "several choices"
@@ -147,6 +148,9 @@ def _scope(
 ) -> Scope:
     *earlier, last = _without_ids(messages)
     frame = {name: value for name, value in last.items() if name != "content"}
+    if not isinstance(content := last.get("content"), str) and not _is_text(content):
+        # A question that is the JSON of parts must not be taken for one that spells this JSON.
+        frame["content"] = "parts"
     parameters = {name: value for name, value in body.items() if name not in _NOT_IDENTITY}
     tools = {name: body[name] for name in _TOOL_FIELDS if body.get(name) is not None}
     return Scope(
@@ -182,8 +186,10 @@ def _without_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return result
 
 
-def _all_text(content: list[Any]) -> bool:
-    return all(isinstance(part, dict) and part.get("type") == "text" for part in content)
+def _is_text(content: object) -> bool:
+    return isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" for part in content
+    )
 
 
 def _text(message: Mapping[str, Any]) -> str:

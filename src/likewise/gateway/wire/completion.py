@@ -18,7 +18,7 @@ from likewise.gateway.wire.sse import DONE, data_of, event_of
 JsonObject = dict[str, Any]
 
 _FINISHED = ("stop", "tool_calls", "function_call")
-_WHOLE_VALUES = ("role", "type", "id", "index", "object", "model")
+_WHOLE_VALUES = ("role", "type", "id", "object", "model", "finish_reason")
 """Texts that a delta repeats rather than continues."""
 
 _PIECE = re.compile(r"\S*\s*\S*\s*\S*\s*", re.DOTALL)
@@ -41,9 +41,22 @@ def _defect(choice: object) -> str | None:
         return "not finished"
     if message.get("refusal"):
         return "a refusal"
-    if not any(message.get(name) for name in ("content", "tool_calls", "function_call")):
+    content = message.get("content")
+    if isinstance(content, str):
+        content = content.strip()
+    if not (content or message.get("tool_calls") or message.get("function_call")):
         return "an empty message"
     return None
+
+
+def is_well_formed(completion: object) -> bool:
+    """Return whether an answer has what it takes to be cut into chunks."""
+    choices = completion.get("choices") if isinstance(completion, dict) else None
+    return (
+        isinstance(choices, list)
+        and bool(choices)
+        and all(isinstance(c, dict) and isinstance(c.get("message"), dict) for c in choices)
+    )
 
 
 def from_stream(events: Sequence[bytes]) -> JsonObject | None:
@@ -62,13 +75,20 @@ def from_stream(events: Sequence[bytes]) -> JsonObject | None:
             chunk = msgspec.json.decode(data)
         except (msgspec.DecodeError, RecursionError):
             return None
-        if not isinstance(chunk, dict) or "error" in chunk:
+        if not isinstance(chunk, dict) or chunk.get("error"):
             return None
-        for choice in chunk.pop("choices", None) or ():
+        deltas = chunk.pop("choices", None) or []
+        if not isinstance(deltas, list) or not all(map(_is_delta, deltas)):
+            return None
+        for choice in deltas:
             _merge_choice(choices, choice)
-        result.update({name: value for name, value in chunk.items() if value is not None})
+        for name, value in chunk.items():
+            if value is not None or name not in result:
+                result[name] = value
     if not done or not choices:
         return None
+    if result.get("usage", ...) is None:
+        del result["usage"]
     result["object"] = "chat.completion"
     result["choices"] = [_closed(choices[index]) for index in sorted(choices)]
     return result
@@ -80,14 +100,15 @@ def to_stream(completion: JsonObject, *, include_usage: bool) -> Iterator[bytes]
     frame["object"] = "chat.completion.chunk"
     if include_usage:
         frame["usage"] = None
-    for choice in completion["choices"]:
+    for position, choice in enumerate(completion["choices"]):
+        index = choice.get("index", position)
         extra = {k: v for k, v in choice.items() if k not in ("message", "finish_reason", "index")}
         for delta in _deltas(choice["message"]):
-            yield _chunk(frame, choice["index"], delta, None)
-        yield _chunk(frame, choice["index"], {}, choice["finish_reason"], extra)
-    if include_usage:
-        usage = completion.get("usage")
-        yield event_of(msgspec.json.encode({**frame, "choices": [], "usage": usage}))
+            yield _chunk(frame, index, delta, None)
+        yield _chunk(frame, index, {}, choice.get("finish_reason"), extra)
+    if include_usage and completion.get("usage"):
+        last = {**frame, "choices": [], "usage": completion["usage"]}
+        yield event_of(msgspec.json.encode(last))
     yield event_of(DONE)
 
 
@@ -102,13 +123,21 @@ def is_usage_only(event: bytes) -> bool:
     return isinstance(chunk, dict) and chunk.get("choices") == [] and bool(chunk.get("usage"))
 
 
+def _is_delta(choice: object) -> bool:
+    return (
+        isinstance(choice, dict)
+        and isinstance(choice.get("index", 0), int)
+        and isinstance(choice.get("delta") or {}, dict)
+    )
+
+
 def _merge_choice(choices: dict[int, JsonObject], choice: JsonObject) -> None:
     index = choice.get("index", 0)
     merged = choices.setdefault(index, {"index": index, "message": {}, "finish_reason": None})
     for name, value in choice.items():
         if name == "delta":
             merge(merged["message"], value or {})
-        elif value is not None:
+        else:
             merge(merged, {name: value})
 
 
@@ -120,7 +149,7 @@ def merge(target: JsonObject, delta: JsonObject) -> None:
             target.setdefault(name, None)
         elif isinstance(value, str) and isinstance(current, str):
             repeated = name in _WHOLE_VALUES or (name == "name" and current == value)
-            target[name] = value if repeated else current + value
+            target[name] = (value or current) if repeated else current + value
         elif isinstance(value, dict):
             if not isinstance(current, dict):
                 current = target[name] = {}
@@ -136,15 +165,19 @@ def merge(target: JsonObject, delta: JsonObject) -> None:
 def _merge_list(target: list[Any], items: list[Any]) -> None:
     for item in items:
         index = item.get("index") if isinstance(item, dict) else None
-        same = [old for old in target if isinstance(old, dict) and old.get("index") == index]
-        if index is None or not same:
-            fresh: Any = item
-            if isinstance(item, dict):
-                fresh = {}
-                merge(fresh, item)
-            target.append(fresh)
-        else:
-            merge(same[0], item)
+        same = None
+        if index is not None:
+            same = next(
+                (o for o in target if isinstance(o, dict) and o.get("index") == index), None
+            )
+        if same is not None:
+            merge(same, item)
+            continue
+        fresh: Any = item
+        if isinstance(item, dict):
+            fresh = {}
+            merge(fresh, item)
+        target.append(fresh)
 
 
 def _closed(choice: JsonObject) -> JsonObject:
@@ -153,36 +186,41 @@ def _closed(choice: JsonObject) -> JsonObject:
     message.setdefault("role", "assistant")
     message.setdefault("content", None)
     calls = message.get("tool_calls")
-    if isinstance(calls, list):
-        calls.sort(key=lambda call: call.get("index", 0))
+    if isinstance(calls, list) and all(isinstance(call, dict) for call in calls):
+        # Some servers leave the index out, or send something else.
+        if all(isinstance(call.get("index"), int) for call in calls):
+            calls.sort(key=lambda call: call["index"])
         for call in calls:
             call.pop("index", None)
     return choice
 
 
 def _deltas(message: JsonObject) -> Iterator[JsonObject]:
-    content = message.get("content")
-    yield {"role": message.get("role", "assistant"), "content": "" if content else content}
+    """Yield an opening with everything that cannot be cut, then the texts, then the tool calls."""
+    texts = {k: v for k, v in message.items() if isinstance(v, str) and v and k != "role"}
+    calls = message.get("tool_calls")
+    calls = calls if isinstance(calls, list) and all(isinstance(c, dict) for c in calls) else []
+    opening = {"role": message.get("role", "assistant"), "content": message.get("content")}
     for name, value in message.items():
-        if name in ("role", "content", "tool_calls") or value is None:
-            continue
-        if isinstance(value, str):
-            yield from ({name: piece} for piece in _pieces(value))
-        else:
-            yield {name: value}
-    if isinstance(content, str):
-        yield from ({"content": piece} for piece in _pieces(content))
-    for index, call in enumerate(message.get("tool_calls") or ()):
+        if name in texts:
+            # Clients look for the content's beginning here; the other texts begin where they begin.
+            opening.update({name: ""} if name == "content" else {})
+        elif name != "tool_calls" or not calls:
+            opening[name] = value
+    yield opening
+    for name in sorted(texts, key=lambda name: name == "content"):  # reasoning goes first
+        yield from ({name: piece} for piece in _pieces(texts[name]))
+    for index, call in enumerate(calls):
         yield from _call_deltas(index, call)
 
 
 def _call_deltas(index: int, call: JsonObject) -> Iterator[JsonObject]:
     function = call.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-        yield {"tool_calls": [{"index": index, **call}]}
+        yield {"tool_calls": [{**call, "index": index}]}
         return
     opening = {**call, "function": {**function, "arguments": ""}}
-    yield {"tool_calls": [{"index": index, **opening}]}
+    yield {"tool_calls": [{**opening, "index": index}]}
     for piece in _pieces(function["arguments"]):
         yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
 

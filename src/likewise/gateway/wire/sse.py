@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 
-_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_EOL = rb"(?:\r\n|\n|\r(?!\n|\Z))"
+_END = re.compile(_EOL + _EOL)
+"""A blank line. A carriage return at the very end waits: a line feed may follow it."""
+
 _LINE = re.compile(rb"\r\n|\n|\r")
 DONE = b"[DONE]"
 
@@ -37,7 +40,8 @@ class Splitter:
 
 def data_of(event: bytes) -> bytes | None:
     """Return the data of an event, or ``None`` when it has none (a comment, a keep-alive)."""
-    if event.startswith(b"data: ") and event.count(b"\n") == 2 and event.endswith(b"\n\n"):
+    plain = event.count(b"\n") == 2 and event.endswith(b"\n\n") and b"\r" not in event
+    if plain and event.startswith(b"data: "):
         return event[6:-2]
     lines = [line[5:] for line in _LINE.split(event) if line.startswith(b"data:")]
     if not lines:

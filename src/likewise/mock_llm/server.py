@@ -1,36 +1,16 @@
-"""A stand-in for a model: an OpenAI-compatible server that answers at once, for nothing.
-
-The same messages always get the same answer, and different messages always different ones. A
-directive in the last user message makes it misbehave on demand:
-
-    [[status:429]]        an error with this status, in OpenAI's shape
-    [[finish:length]]     another finish reason than "stop"
-    [[slow:2.5]]          seconds before the first byte, instead of the configured latency
-    [[cut]]               the connection closes in the middle of the body
-    [[garbage]]           status 200, and something that is not JSON
-    [[tool:get_weather]]  a call of this tool instead of text
-    [[refusal]]           a refusal instead of text
-    [[reasoning]]         reasoning before the text
-    [[unicode]]           emoji and CJK in the text
-
-``GET /requests`` tells what arrived; ``DELETE /requests`` forgets it. What an answer looks like on
-the wire is in the first half of this module, the server in the second.
-"""
+"""The stand-in's endpoints, and what they remember."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
 import random
-import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
-from typing import Any, cast
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -39,19 +19,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Send
 
-# 32 of them: one byte of the digest, modulo 32, picks a word without bias.
-_VOCABULARY = """
-    amber anchor basket bridge candle canyon cedar copper desert ember feather garden granite
-    harbor island juniper kettle lantern maple meadow needle orchard pebble planet quartz river
-    saddle silver thunder timber velvet walnut
-"""
-_WORDS = tuple(_VOCABULARY.split())
-_UNICODE = "Grüße 🙂 👩‍🚀 日本語のテキスト, 简体中文, 한국어."
-_DIRECTIVE = re.compile(r"\[\[(\w+)(?::([^\[\]]*))?\]\]")
-_PIECE = re.compile(r"(?:\S+\s*){1,3}")
-_MAX_CHOICES = 128  # OpenAI's limit for `n`
+from likewise.mock_llm.wire import Completion, JsonObject, count_words
 
-JsonObject = dict[str, Any]
+_MAX_CHOICES = 128  # OpenAI's limit for `n`
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,148 +60,6 @@ def create_app(settings: MockSettings | None = None) -> Starlette:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """One answer, before it takes the shape of a message or of deltas."""
-
-    finish: str
-    content: str | None = None
-    refusal: str | None = None
-    reasoning: str | None = None
-    tool: str | None = None
-    tool_id: str = ""
-    arguments: str = ""
-
-    def message(self) -> JsonObject:
-        texts = {"content": self.content, "refusal": self.refusal}
-        message: JsonObject = {"role": "assistant", **texts}
-        if self.reasoning is not None:
-            message["reasoning_content"] = self.reasoning
-        if self.tool is not None:
-            function = {"name": self.tool, "arguments": self.arguments}
-            message["tool_calls"] = [{"id": self.tool_id, "type": "function", "function": function}]
-        return message
-
-    def deltas(self) -> Iterator[JsonObject]:
-        yield {"role": "assistant", "content": "" if self.content is not None else None}
-        for name, text in (
-            ("reasoning_content", self.reasoning),
-            ("content", self.content),
-            ("refusal", self.refusal),
-        ):
-            for piece in _PIECE.findall(text or ""):
-                yield {name: piece}
-        if self.tool is not None:
-            yield from self._tool_deltas(self.tool)
-
-    def _tool_deltas(self, name: str) -> Iterator[JsonObject]:
-        function = {"name": name, "arguments": ""}
-        first = {"index": 0, "id": self.tool_id, "type": "function", "function": function}
-        yield {"tool_calls": [first]}
-        for piece in re.findall(r".{1,9}", self.arguments):
-            yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
-
-    def count_words(self) -> int:
-        parts = (self.content, self.refusal, self.reasoning, self.tool, self.arguments)
-        return sum(_count_words(part) for part in parts if part)
-
-
-def _compose(digest: str, directives: Mapping[str, str]) -> _Choice:
-    """Return the answer that belongs to a digest (64 hex digits)."""
-    short = digest[:8]
-    if "tool" in directives:
-        arguments = json.dumps({"reference": short, "limit": int(digest[8], 16)})
-        finish = directives.get("finish", "tool_calls")
-        tool = directives["tool"]
-        return _Choice(finish, tool=tool, tool_id=f"call_{digest[:24]}", arguments=arguments)
-    finish = directives.get("finish", "stop")
-    if "refusal" in directives:
-        return _Choice(finish, refusal=f"The stand-in declines to answer, case {short}.")
-    tail = f" {_UNICODE}" if "unicode" in directives else ""
-    reasoning = f"Considering case {short} step by step." if "reasoning" in directives else None
-    return _Choice(finish, content=_write_text(digest) + tail, reasoning=reasoning)
-
-
-def _write_text(digest: str) -> str:
-    """Return 20 to 60 words: a sentence with the digest's first 8 digits, then filler."""
-    noise = hashlib.shake_256(digest.encode()).digest(64)
-    opening = f"Stand-in answer {digest[:8]}."
-    words = [_WORDS[byte % len(_WORDS)] for byte in noise[1 : 18 + noise[0] % 41]]
-    sentences = (words[at : at + 8] for at in range(0, len(words), 8))
-    return " ".join([opening, *(" ".join(part).capitalize() + "." for part in sentences)])
-
-
-def _hash_messages(messages: list[JsonObject], choice: int = 0) -> str:
-    identity = [messages, choice] if choice else messages
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-def _read_text(message: JsonObject) -> str:
-    """Return a message's text, whether its content is a string or a list of parts."""
-    content = message.get("content")
-    if isinstance(content, list):
-        parts = (part.get("text") for part in content if isinstance(part, dict))
-        return " ".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else ""
-
-
-def _find_directives(messages: list[JsonObject]) -> dict[str, str]:
-    for message in reversed(messages):
-        if message.get("role") == "user":
-            return dict(_DIRECTIVE.findall(_read_text(message)))
-    return {}
-
-
-def _count_words(text: str) -> int:
-    return len(text.split())
-
-
-class _Completion:
-    """The answer to one valid request."""
-
-    def __init__(self, body: JsonObject, *, model: str) -> None:
-        messages: list[JsonObject] = body["messages"]
-        digest = _hash_messages(messages)
-        self.directives = _find_directives(messages)
-        self.choices = [
-            _compose(_hash_messages(messages, index), self.directives)
-            for index in range(body.get("n") or 1)
-        ]
-        self.include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        self._head: JsonObject = {
-            "id": f"chatcmpl-{digest[:24]}",
-            "created": int(time.time()),
-            "model": body.get("model") or model,
-        }
-        prompt = sum(_count_words(_read_text(message)) for message in messages)
-        answer = sum(choice.count_words() for choice in self.choices)
-        self._usage = {"prompt_tokens": prompt, "completion_tokens": answer}
-        self._usage["total_tokens"] = prompt + answer
-
-    def whole(self) -> JsonObject:
-        choices = [
-            {"index": index, "message": choice.message(), "finish_reason": choice.finish}
-            for index, choice in enumerate(self.choices)
-        ]
-        end = {"choices": choices, "usage": self._usage}
-        return {**self._head, "object": "chat.completion", **end}
-
-    def chunks(self) -> Iterator[JsonObject]:
-        """Yield the stream's chunks; several choices take turns, as they do at OpenAI."""
-        for row in zip_longest(*(choice.deltas() for choice in self.choices)):
-            for index, delta in enumerate(row):
-                if delta is not None:
-                    yield self._chunk([{"index": index, "delta": delta, "finish_reason": None}])
-        for index, choice in enumerate(self.choices):
-            yield self._chunk([{"index": index, "delta": {}, "finish_reason": choice.finish}])
-        if self.include_usage:
-            yield {**self._chunk([]), "usage": self._usage}
-
-    def _chunk(self, choices: list[JsonObject]) -> JsonObject:
-        chunk = {**self._head, "object": "chat.completion.chunk", "choices": choices}
-        return {**chunk, "usage": None} if self.include_usage else chunk
-
-
 class _CutResponse(StreamingResponse):
     """Sends its body, then closes the connection without the end that HTTP requires."""
 
@@ -254,7 +82,7 @@ class _StandIn:
     async def chat(self, request: Request) -> Response:
         body = await self._receive(request)
         _check_chat(body)
-        completion = _Completion(body, model=self._settings.model)
+        completion = Completion(body, model=self._settings.model)
         directives = completion.directives
         await asyncio.sleep(_read_number(directives, "slow", default=self._settings.latency_s))
         if "status" in directives:
@@ -272,7 +100,7 @@ class _StandIn:
             return _CutResponse(_once(half), media_type="application/json")
         return whole
 
-    async def _stream(self, completion: _Completion) -> AsyncIterator[bytes]:
+    async def _stream(self, completion: Completion) -> AsyncIterator[bytes]:
         if "garbage" in completion.directives:
             yield b"data: <html>stand-in out of order\n\n"
             return
@@ -303,7 +131,7 @@ class _StandIn:
             }
             for index, row in enumerate(vectors)
         ]
-        words = sum(map(_count_words, texts))
+        words = sum(map(count_words, texts))
         usage = {"prompt_tokens": words, "total_tokens": words}
         model = body.get("model") or self._settings.model
         return JSONResponse({"object": "list", "data": data, "model": model, "usage": usage})
@@ -328,7 +156,7 @@ class _StandIn:
         self._last = None
         try:
             body = await request.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _error(400, "We could not parse the JSON body of your request.") from error
         if not isinstance(body, dict):
             raise _error(400, "The body of your request must be a JSON object.")

@@ -1,0 +1,1 @@
+"""Measurements: how right the cache is, and how fast."""

@@ -1,0 +1,189 @@
+"""Protocol "once": each prompt is asked once, and every hit is right or wrong by its ground truth.
+
+For each category whole groups of one answer are taken at random until there are 3,000 rows; all
+rows are shuffled together; each text is checked with its category given and stored when it is no
+hit. A hit is wrong when the answer served belongs to another group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from likewise.bench.prompts import Embedded, Prompt
+from likewise.cache import Cache
+from likewise.category import DEFAULT, Category
+from likewise.config import Policies
+from likewise.policy import Hit, Miss, Reason
+from likewise.rebuild import Progress
+
+SEED = 7
+ROWS_PER_CATEGORY = 3_000
+UNIFORM = (0.80, 0.90, 0.95)
+_NEVER = 1.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the requests of one category, or of all."""
+
+    requests: int = 0
+    reusable: int = 0
+    right: int = 0
+    wrong: int = 0
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the counts with both error rates: per hit, and per request."""
+        hits = self.right + self.wrong
+        return {
+            "requests": self.requests,
+            "reusable": self.reusable,
+            "hits": hits,
+            "right": self.right,
+            "wrong": self.wrong,
+            "wrong_per_hit": self.wrong / hits if hits else 0.0,
+            "wrong_per_request": self.wrong / self.requests if self.requests else 0.0,
+        }
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a policy."""
+
+    name: str
+    total: Tally = field(default_factory=Tally)
+    by_category: dict[str, Tally] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome ready for JSON."""
+        return {
+            "name": self.name,
+            **self.total.to_dict(),
+            "by_category": {
+                name: tally.to_dict() for name, tally in sorted(self.by_category.items())
+            },
+        }
+
+
+Threshold = Callable[[Prompt], float | None]
+"""The stricter threshold a request asks for, or ``None`` for its category's own."""
+
+
+def uniform(threshold: float) -> Policies:
+    """Return one threshold for everything and nothing else, as most gateways have it."""
+    return Policies(_bare(DEFAULT, threshold), {})
+
+
+def run(
+    name: str,
+    policies: Policies,
+    prompts: Sequence[Prompt],
+    embedder: Embedded,
+    *,
+    threshold: Threshold = lambda _: None,
+    progress: Progress = lambda _done, _of: None,
+) -> Outcome:
+    """Run the protocol under one policy."""
+    outcome = Outcome(name)
+    seen: set[str] = set()
+    with _cache(policies, embedder, len(prompts)) as cache:
+        for done, prompt in enumerate(prompts, start=1):
+            decision = cache.check(
+                prompt.text, category=prompt.category, similarity_threshold=threshold(prompt)
+            )
+            tallies = (
+                outcome.total,
+                outcome.by_category.setdefault(prompt.category, Tally()),
+            )
+            for tally in tallies:
+                tally.requests += 1
+                tally.reusable += prompt.answer_key in seen
+                if isinstance(decision, Hit):
+                    right = decision.answer == prompt.answer_key
+                    tally.right += right
+                    tally.wrong += not right
+            seen.add(prompt.answer_key)
+            if not isinstance(decision, Hit):
+                cache.store(prompt.text, prompt.answer_key, category=prompt.category)
+            progress(done, len(prompts))
+    return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The nearest entry of a request, and whether its answer would have been right."""
+
+    category: str
+    fold: int
+    similarity: float
+    right: bool
+
+
+def fitted(
+    prompts: Sequence[Prompt], embedder: Embedded, *, budget: float
+) -> tuple[Policies, Threshold]:
+    """Choose a threshold per category for ``budget`` wrong per hit, from labels of other keys.
+
+    The answers' keys are dealt into two folds. A request of one fold is decided under the threshold
+    that the other fold's labels give, so no threshold has seen the keys it is judged on. It is a
+    point estimate without guards: the baseline that certification and verifiers are to beat.
+    """
+    labels = _labels(prompts, embedder)
+    chosen = {
+        (category, fold): _loosest(
+            [x for x in labels if x.category == category and x.fold != fold], budget
+        )
+        for category in {x.category for x in labels}
+        for fold in (0, 1)
+    }
+
+    def threshold(prompt: Prompt) -> float | None:
+        return chosen.get((prompt.category, _fold(prompt)), _NEVER)
+
+    return Policies(_bare(DEFAULT, min(chosen.values(), default=_NEVER)), {}), threshold
+
+
+def _labels(prompts: Sequence[Prompt], embedder: Embedded) -> list[Label]:
+    """Return the nearest entry of every request when all of them are stored."""
+    labels = []
+    answers: dict[str, str] = {}
+    with _cache(uniform(_NEVER), embedder, len(prompts)) as cache:
+        for prompt in prompts:
+            decision = cache.check(prompt.text, category=prompt.category)
+            near = decision.similarity if isinstance(decision, Miss | Hit) else None
+            nearest = decision.entry_id if isinstance(decision, Hit) else None
+            if isinstance(decision, Miss) and decision.reason is Reason.BELOW_THRESHOLD:
+                nearest = decision.nearest_id
+            if nearest is not None and near is not None:
+                right = answers[nearest] == prompt.answer_key
+                labels.append(Label(prompt.category, _fold(prompt), near, right))
+            entry = cache.store(prompt.text, prompt.answer_key, category=prompt.category)
+            if entry is not None:
+                answers[entry.id] = prompt.answer_key
+    return labels
+
+
+def _loosest(labels: Sequence[Label], budget: float) -> float:
+    """Return the least threshold at which at most ``budget`` of the hits are wrong."""
+    best, wrong = _NEVER, 0
+    for hits, label in enumerate(sorted(labels, key=lambda x: -x.similarity), start=1):
+        wrong += not label.right
+        if wrong <= budget * hits:
+            best = label.similarity
+    return best
+
+
+def _fold(prompt: Prompt) -> int:
+    return sha256(prompt.answer_key.encode()).digest()[0] % 2
+
+
+def _bare(name: str, threshold: float) -> Category:
+    return Category(name, similarity_threshold=threshold, ttl=None, guards=())
+
+
+def _cache(policies: Policies, embedder: Embedded, size: int) -> Cache:
+    return Cache(
+        store="memory://", embedder=embedder, categories=policies, max_entries=max(size, 1)
+    )

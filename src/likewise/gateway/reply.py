@@ -1,0 +1,156 @@
+"""How an answer goes out: as the model sends it, in its other form, or out of the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import uuid4
+
+import msgspec
+from starlette.types import Send
+
+from likewise.errors import UpstreamError
+from likewise.gateway.client import send_whole
+from likewise.gateway.errors import error_body, send_error
+from likewise.gateway.flight import Flight, Head, Listener
+from likewise.gateway.upstream import Headers
+from likewise.gateway.wire import completion as wire
+from likewise.gateway.wire.sse import event_of
+from likewise.policy import Decision, Hit, Miss
+
+UsageOnHit = Literal["replay", "zero"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one client asked for, and what it is told beside the answer.
+
+    Attributes:
+        stream: Whether it wants a stream.
+        include_usage: Whether that is to end with the usage.
+        hide_usage: Whether only we, or another client, asked the model for the usage.
+        headers: Ours.
+    """
+
+    stream: bool
+    include_usage: bool
+    headers: Headers
+    hide_usage: bool = False
+
+    async def pass_on(self, listener: Listener, send: Send) -> None:
+        """Hand on what the model says, in the form this client asked for."""
+        try:
+            head = await listener.head()
+            if head.is_event_stream and self.stream:
+                await self._relay_events(head, listener, send)
+                return
+            await listener.settled()
+            if head.status == 200 and head.is_event_stream != self.stream:
+                completion = whole(listener.flight)
+                if completion is not None and wire.is_well_formed(completion):
+                    await self.send_completion(completion, send)
+                    return
+                if head.is_event_stream:
+                    msg = "the model's stream broke off, or is too long to be sent as one answer"
+                    raise UpstreamError(msg)
+            await self._relay(head, listener, send)
+        except UpstreamError as error:
+            await send_error(send, error, self.headers)
+
+    async def send_completion(self, completion: dict[str, Any], send: Send) -> None:
+        """Send a whole answer, as one body or as a stream."""
+        if not self.stream:
+            kind = [(b"content-type", b"application/json")]
+            await send_whole(send, 200, [*kind, *self.headers], msgspec.json.encode(completion))
+            return
+        kind = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        headers = [*kind, *self.headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for event in wire.to_stream(completion, include_usage=self.include_usage):
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _relay(self, head: Head, listener: Listener, send: Send) -> None:
+        """Pass a body on as it is."""
+        headers = self._with_ours(head)
+        await send({"type": "http.response.start", "status": head.status, "headers": headers})
+        try:
+            async for piece in listener.pieces():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except UpstreamError:
+            # The status has gone out: breaking off as well is the only honest sign left.
+            return
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _relay_events(self, head: Head, listener: Listener, send: Send) -> None:
+        """Pass events on as they arrive, without a usage that this client did not ask for."""
+        headers = [(n, v) for n, v in self._with_ours(head) if n != b"content-length"]
+        await send({"type": "http.response.start", "status": head.status, "headers": headers})
+        try:
+            async for event in listener.pieces():
+                if not (self.hide_usage and wire.is_usage_only(event)):
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
+        except UpstreamError as error:
+            # The status has gone out: the stream itself must say that it is not whole.
+            body = error_body(str(error), status=error.status, code="upstream_error")
+            await send({"type": "http.response.body", "body": event_of(body), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _with_ours(self, head: Head) -> Headers:
+        """Return the model's headers with ours in place of those of the same names."""
+        names = {name for name, _ in self.headers}
+        return [*((n, v) for n, v in head.headers if n not in names), *self.headers]
+
+
+def headers_of(decision: Decision, entry_id: str | None) -> Headers:
+    """Return the headers that tell a client what the cache decided."""
+    values = {
+        "x-cache": type(decision).__name__.upper(),
+        "x-likewise-category": decision.category,
+        "x-likewise-reason": decision.reason,
+        "x-likewise-request-id": f"req-{uuid4().hex}",
+    }
+    if entry_id is not None:
+        values["x-likewise-entry"] = entry_id
+    if isinstance(decision, Hit):
+        values["age"] = str(max(0, int(decision.age_s)))
+        values["x-likewise-tier"] = decision.tier
+        values["x-likewise-saved-tokens"] = str(decision.provenance.total_tokens)
+        if decision.provenance.cost_usd is not None:
+            values["x-likewise-saved-usd"] = f"{decision.provenance.cost_usd:.6f}"
+    if isinstance(decision, Hit | Miss) and decision.similarity is not None:
+        values["x-likewise-similarity"] = f"{decision.similarity:.4f}"
+    return [(name.encode(), value.encode()) for name, value in values.items()]
+
+
+def served(answer: dict[str, Any], usage_on_hit: UsageOnHit) -> dict[str, Any]:
+    """Return a stored answer as a hit tells it: with its usage, or with none used."""
+    usage = answer.get("usage")
+    if usage_on_hit == "zero" and isinstance(usage, dict):
+        return {**answer, "usage": _zeroed(usage)}
+    return answer
+
+
+def whole(flight: Flight) -> dict[str, Any] | None:
+    """Return the whole form of what a flight brought, or ``None`` when there is none."""
+    head = flight.head
+    if head is None or head.status != 200 or flight.overflowed or flight.error is not None:
+        return None
+    if head.is_event_stream:
+        return wire.from_stream(flight.pieces)
+    try:
+        completion = msgspec.json.decode(b"".join(flight.pieces))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return completion if isinstance(completion, dict) else None
+
+
+def _zeroed(usage: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _zeroed(value)
+        if isinstance(value, dict)
+        else 0
+        if isinstance(value, int | float)
+        else value
+        for name, value in usage.items()
+    }

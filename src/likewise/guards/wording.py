@@ -1,0 +1,79 @@
+"""Guards on small words that turn a meaning round: negation and direction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from likewise.guards.difference import difference
+
+_BARE_CONTRACTIONS = (
+    "dont", "doesnt", "didnt", "isnt", "arent", "wasnt", "werent", "hasnt", "havent", "hadnt",
+    "cant", "couldnt", "wont", "wouldnt", "shouldnt", "mustnt",
+)  # fmt: skip
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|none|nothing|nobody|nowhere|neither|nor|without|except|excluding|cannot"
+    r"|unable|avoid|prevent|stop|disabled?|decline|refuse|deny|\w+n['\u2019]t"
+    rf"|{'|'.join(_BARE_CONTRACTIONS)})\b",
+    re.IGNORECASE,
+)
+_SAME_NEGATION = {
+    **dict.fromkeys(_BARE_CONTRACTIONS, "not"),
+    "cannot": "not",
+    "unable": "not",
+    "excluding": "except",
+    "disabled": "disable",
+}
+_DIRECTION = re.compile(
+    r"\b(?P<preposition>from|out of|to|into|towards?|onto|before|after|above|below|over|under)\s+"
+    r"(?:(?:the|a|an|my|your|our|his|her|their|its|of)\s+)*(?P<word>\w[\w'\u2019-]*)",
+    re.IGNORECASE,
+)
+_SIDES = {
+    "from": ("source", "target"),
+    "out of": ("source", "target"),
+    "to": ("target", "source"),
+    "into": ("target", "source"),
+    "toward": ("target", "source"),
+    "towards": ("target", "source"),
+    "onto": ("target", "source"),
+    "before": ("before", "after"),
+    "after": ("after", "before"),
+    "above": ("above", "below"),
+    "over": ("above", "below"),
+    "below": ("below", "above"),
+    "under": ("below", "above"),
+}
+"""What a word is behind each preposition, and what it would be on the other side."""
+
+
+def negation(a: str, b: str) -> str | None:
+    """Veto when one text negates and the other does not, or when they negate differently often."""
+    return difference("negation", read_negation(a), read_negation(b))
+
+
+def direction(a: str, b: str) -> str | None:
+    """Veto when a word stands on opposite sides: "from Rome" against "to Rome"."""
+    return sides_oppose(read_sides(a), read_sides(b))
+
+
+def read_negation(text: str) -> Iterator[str]:
+    """Yield the markers of negation of a text in one canonical writing."""
+    for found in _NEGATION.findall(text):
+        word = found.lower().replace("\u2019", "'")
+        yield "not" if word.endswith("n't") else _SAME_NEGATION.get(word, word)
+
+
+def read_sides(text: str) -> dict[str, str]:
+    """Return the preposition that stands before each word that has one."""
+    found = _DIRECTION.finditer(text.lower())
+    return {match["word"]: " ".join(match["preposition"].split()) for match in found}
+
+
+def sides_oppose(left: Mapping[str, str], right: Mapping[str, str]) -> str | None:
+    """Return the prepositions that put one word on opposite sides, or ``None``."""
+    for word, preposition in left.items():
+        other = right.get(word)
+        if other is not None and _SIDES[other][0] == _SIDES[preposition][1]:
+            return f"direction: {preposition} against {other}"
+    return None

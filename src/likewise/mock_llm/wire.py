@@ -1,0 +1,169 @@
+"""What the stand-in answers: text that belongs to the messages, whole or as chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+# 32 of them: one byte of the digest, modulo 32, picks a word without bias.
+_VOCABULARY = """
+    amber anchor basket bridge candle canyon cedar copper desert ember feather garden granite
+    harbor island juniper kettle lantern maple meadow needle orchard pebble planet quartz river
+    saddle silver thunder timber velvet walnut
+"""
+_WORDS = tuple(_VOCABULARY.split())
+_UNICODE = "Grüße 🙂 👩‍🚀 日本語のテキスト, 简体中文, 한국어."
+_DIRECTIVE = re.compile(r"\[\[(\w+)(?::([^\[\]]*))?\]\]")
+_PIECE = re.compile(r"(?:\S+\s*){1,3}")
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """One answer, before it takes the shape of a message or of deltas."""
+
+    finish: str
+    content: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    tool: str | None = None
+    tool_id: str = ""
+    arguments: str = ""
+
+    def message(self) -> JsonObject:
+        texts = {"content": self.content, "refusal": self.refusal}
+        message: JsonObject = {"role": "assistant", **texts}
+        if self.reasoning is not None:
+            message["reasoning_content"] = self.reasoning
+        if self.tool is not None:
+            function = {"name": self.tool, "arguments": self.arguments}
+            message["tool_calls"] = [{"id": self.tool_id, "type": "function", "function": function}]
+        return message
+
+    def deltas(self) -> Iterator[JsonObject]:
+        yield {"role": "assistant", "content": "" if self.content is not None else None}
+        for name, text in (
+            ("reasoning_content", self.reasoning),
+            ("content", self.content),
+            ("refusal", self.refusal),
+        ):
+            for piece in _PIECE.findall(text or ""):
+                yield {name: piece}
+        if self.tool is not None:
+            yield from self._tool_deltas(self.tool)
+
+    def _tool_deltas(self, name: str) -> Iterator[JsonObject]:
+        function = {"name": name, "arguments": ""}
+        first = {"index": 0, "id": self.tool_id, "type": "function", "function": function}
+        yield {"tool_calls": [first]}
+        for piece in re.findall(r".{1,9}", self.arguments):
+            yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+
+    def count_words(self) -> int:
+        parts = (self.content, self.refusal, self.reasoning, self.tool, self.arguments)
+        return sum(count_words(part) for part in parts if part)
+
+
+def _compose(digest: str, directives: Mapping[str, str]) -> _Choice:
+    """Return the answer that belongs to a digest (64 hex digits)."""
+    short = digest[:8]
+    if "tool" in directives:
+        arguments = json.dumps({"reference": short, "limit": int(digest[8], 16)})
+        finish = directives.get("finish", "tool_calls")
+        tool = directives["tool"]
+        return _Choice(finish, tool=tool, tool_id=f"call_{digest[:24]}", arguments=arguments)
+    finish = directives.get("finish", "stop")
+    if "refusal" in directives:
+        return _Choice(finish, refusal=f"The stand-in declines to answer, case {short}.")
+    tail = f" {_UNICODE}" if "unicode" in directives else ""
+    reasoning = f"Considering case {short} step by step." if "reasoning" in directives else None
+    return _Choice(finish, content=_write_text(digest) + tail, reasoning=reasoning)
+
+
+def _write_text(digest: str) -> str:
+    """Return 20 to 60 words: a sentence with the digest's first 8 digits, then filler."""
+    noise = hashlib.shake_256(digest.encode()).digest(64)
+    opening = f"Stand-in answer {digest[:8]}."
+    words = [_WORDS[byte % len(_WORDS)] for byte in noise[1 : 18 + noise[0] % 41]]
+    sentences = (words[at : at + 8] for at in range(0, len(words), 8))
+    return " ".join([opening, *(" ".join(part).capitalize() + "." for part in sentences)])
+
+
+def _hash_messages(messages: list[JsonObject], choice: int = 0) -> str:
+    identity = [messages, choice] if choice else messages
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _read_text(message: JsonObject) -> str:
+    """Return a message's text, whether its content is a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict))
+        return " ".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def _find_directives(messages: list[JsonObject]) -> dict[str, str]:
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return dict(_DIRECTIVE.findall(_read_text(message)))
+    return {}
+
+
+def count_words(text: str) -> int:
+    """Return the number of words, which stand for tokens."""
+    return len(text.split())
+
+
+class Completion:
+    """The answer to one valid request."""
+
+    def __init__(self, body: JsonObject, *, model: str) -> None:
+        messages: list[JsonObject] = body["messages"]
+        digest = _hash_messages(messages)
+        self.directives = _find_directives(messages)
+        self.choices = [
+            _compose(_hash_messages(messages, index), self.directives)
+            for index in range(body.get("n") or 1)
+        ]
+        self.include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        self._head: JsonObject = {
+            "id": f"chatcmpl-{digest[:24]}",
+            "created": int(time.time()),
+            "model": body.get("model") or model,
+        }
+        prompt = sum(count_words(_read_text(message)) for message in messages)
+        answer = sum(choice.count_words() for choice in self.choices)
+        self._usage = {"prompt_tokens": prompt, "completion_tokens": answer}
+        self._usage["total_tokens"] = prompt + answer
+
+    def whole(self) -> JsonObject:
+        """Return the answer as one object."""
+        choices = [
+            {"index": index, "message": choice.message(), "finish_reason": choice.finish}
+            for index, choice in enumerate(self.choices)
+        ]
+        end = {"choices": choices, "usage": self._usage}
+        return {**self._head, "object": "chat.completion", **end}
+
+    def chunks(self) -> Iterator[JsonObject]:
+        """Yield the stream's chunks; several choices take turns, as they do at OpenAI."""
+        for row in zip_longest(*(choice.deltas() for choice in self.choices)):
+            for index, delta in enumerate(row):
+                if delta is not None:
+                    yield self._chunk([{"index": index, "delta": delta, "finish_reason": None}])
+        for index, choice in enumerate(self.choices):
+            yield self._chunk([{"index": index, "delta": {}, "finish_reason": choice.finish}])
+        if self.include_usage:
+            yield {**self._chunk([]), "usage": self._usage}
+
+    def _chunk(self, choices: list[JsonObject]) -> JsonObject:
+        chunk = {**self._head, "object": "chat.completion.chunk", "choices": choices}
+        return {**chunk, "usage": None} if self.include_usage else chunk

@@ -1,0 +1,380 @@
+"""What every store promises, over every store there is; ``store`` comes from ``conftest.py``."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from likewise import Entry
+from likewise.entry import Provenance
+from likewise.errors import StoreError
+from likewise.stores import IndexRow, MemoryStore, SQLiteStore, Store, Verdict
+
+FULL = Entry(
+    id="lw-1",
+    scope=b"\x00\xffscope",
+    category="code",
+    question="naïve “question” 🙂\nsecond line\x00",
+    answer={"text": "answer", "list": [1, 2.5, None, True]},
+    created_at=1_700_000_000.123456,
+    expires_at=1_700_000_100.5,
+    vector=np.array([0.5, -0.25, 1e-4], np.float16),
+    embedder="model/3",
+    epoch=7,
+    tenant="t",
+    namespace="n",
+    provenance=Provenance("gpt", 10, 20, 1.5, 0.002),
+)
+
+
+def entry(name: str, **changes: Any) -> Entry:
+    """An entry whose question is its name."""
+    return replace(FULL, **{"id": name, "question": name, "answer": name, **changes})
+
+
+def assert_equal(a: Entry | None, b: Entry | None) -> None:
+    """Compare every field; vectors by value and type."""
+    assert a is not None
+    assert b is not None
+    for field in fields(Entry):
+        left, right = getattr(a, field.name), getattr(b, field.name)
+        if field.name == "vector" and left is not None:
+            np.testing.assert_array_equal(left, right)
+            assert right.dtype == np.float16
+        else:
+            assert left == right, field.name
+
+
+def test_every_field_comes_back(store: Store) -> None:
+    """Texts, times to the microsecond, bytes, vector and provenance are what they were."""
+    assert store.put(FULL) == []
+    assert_equal(FULL, store.get("lw-1"))
+    bare = Entry("lw-2", b"", "a", "", None, 0.0, None)
+    store.put(bare)
+    assert_equal(bare, store.get("lw-2"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None, True, 0, -1.5, 2**63, "", "text", "汉字 🙂 \u2028 \x00", [], {},
+        [[[[{"a": [None]}]]]],
+        {"": {"nested": [1, {"deep": "é"}]}}, {"role": "assistant", "tool_calls": [{"id": "x"}]},
+    ],
+)  # fmt: skip
+def test_any_json_value_may_be_an_answer(store: Store, answer: Any) -> None:
+    """It comes back equal and of the same type."""
+    store.put(entry("a", answer=answer))
+    back = store.get("a")
+    assert back is not None
+    assert back.answer == answer
+    assert type(back.answer) is type(answer)
+
+
+def test_a_big_answer_comes_back_whole(store: Store) -> None:
+    """Five megabytes are no matter."""
+    answer = "0123456789é" * 500_000
+    store.put(entry("a", answer=answer))
+    back = store.get("a")
+    assert back is not None
+    assert back.answer == answer
+
+
+def test_what_a_caller_does_to_an_answer_changes_nothing_here(store: Store) -> None:
+    """Neither to the one put in nor to the one got out."""
+    answer = {"list": [1]}
+    store.put(entry("a", answer=answer))
+    answer["list"].append(2)
+    first = store.get("a")
+    assert first is not None
+    assert first.answer == {"list": [1]}
+    first.answer["list"].append(3)
+    second = store.get("a")
+    assert second is not None
+    assert second.answer == {"list": [1]}
+
+
+def test_what_is_not_there_is_none(store: Store) -> None:
+    """Asking for or deleting what never was is no error."""
+    assert store.get("nothing") is None
+    assert store.delete(["nothing"]) == 0
+    assert store.delete([]) == 0
+    assert store.count() == 0
+
+
+def test_one_entry_exists_per_key(store: Store) -> None:
+    """A newer answer takes the place of the older, and says so."""
+    store.put(entry("old", question="q"))
+    assert store.put(entry("new", question=" q ")) == ["old"]
+    assert store.get("old") is None
+    assert store.count() == 1
+    other: list[dict[str, Any]] = [{"scope": b"x"}, {"category": "sql"}, {"question": "r"}]
+    for i, change in enumerate(other):
+        assert store.put(entry(f"e{i}", **{"question": "q", **change})) == []
+    assert store.count() == 4
+
+
+def test_an_entry_put_again_replaces_itself(store: Store) -> None:
+    """Under the same identifier, whether its key is the same or another."""
+    store.put(entry("a", question="one"))
+    assert store.put(entry("a", question="one", answer="changed")) == []
+    assert store.put(entry("a", question="two")) == []
+    assert store.put(entry("b", question="one")) == []
+    assert store.count() == 2
+    assert {row.question for row in store.scan()} == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gone"),
+    [
+        ({}, {"a", "b", "c"}),
+        ({"category": "code"}, {"a", "b"}),
+        ({"scope": b"s"}, {"a", "c"}),
+        ({"category": "code", "scope": b"s"}, {"a"}),
+        ({"category": "none"}, set()),
+    ],
+)
+def test_clearing_takes_exactly_what_was_chosen(
+    store: Store, chosen: dict[str, Any], gone: set[str]
+) -> None:
+    """A category, a scope, both, or all; it tells which."""
+    store.put(entry("a", category="code", scope=b"s"))
+    store.put(entry("b", category="code", scope=b"t"))
+    store.put(entry("c", category="sql", scope=b"s"))
+    assert set(store.clear(**chosen)) == gone
+    assert {row.id for row in store.scan()} == {"a", "b", "c"} - gone
+
+
+def test_deleting_says_how_many_there_were(store: Store) -> None:
+    """What is named twice or not there does not count."""
+    for name in "abc":
+        store.put(entry(name))
+    assert store.delete(["a", "a", "b", "x"]) == 2
+    assert [row.id for row in store.scan()] == ["c"]
+
+
+def test_a_scan_has_everything_but_the_answer(store: Store) -> None:
+    """Oldest first, with what an index is rebuilt from."""
+    store.put(FULL)
+    store.put(entry("b", vector=None))
+    first, second = store.scan()
+    for field in fields(IndexRow):
+        if field.name != "vector":
+            assert getattr(first, field.name) == getattr(FULL, field.name)
+    np.testing.assert_array_equal(first.vector, FULL.vector)
+    assert second.vector is None
+    assert FULL.question not in repr(first)
+
+
+def test_a_scan_is_in_order_over_many_pages(store: Store) -> None:
+    """A replaced entry counts as new; none is seen twice or left out."""
+    names = [f"e{i}" for i in range(2500)]
+    for name in names:
+        store.put(entry(name, answer=None, vector=None))
+    store.put(entry("again", question="e0", vector=None))
+    assert [row.id for row in store.scan()] == [*names[1:], "again"]
+    assert store.count() == 2500
+    assert store.counts() == {"code": 2500}
+
+
+def test_counts_are_by_category(store: Store) -> None:
+    """Only those that hold something."""
+    assert store.counts() == {}
+    store.put(entry("a"))
+    store.put(entry("b", category="sql"))
+    store.put(entry("c", category="sql"))
+    store.delete(["a"])
+    assert store.counts() == {"sql": 2}
+
+
+def test_the_latest_verdict_on_a_pair_is_kept(store: Store) -> None:
+    """One per pair of entry and question, and none on what is not there."""
+    store.put(entry("a"))
+    store.put(entry("b"))
+    store.add_verdict(Verdict("a", b"k1", correct=False))
+    store.add_verdict(Verdict("a", b"k2", correct=False))
+    store.add_verdict(Verdict("a", b"k1", correct=True))
+    store.add_verdict(Verdict("b", b"k1", correct=False))
+    store.add_verdict(Verdict("gone", b"k1", correct=False))
+    assert set(store.verdicts()) == {
+        Verdict("a", b"k1", correct=True),
+        Verdict("a", b"k2", correct=False),
+        Verdict("b", b"k1", correct=False),
+    }
+
+
+@pytest.mark.parametrize("how", ["delete", "clear", "replace"])
+def test_verdicts_go_with_their_entry(store: Store, how: str) -> None:
+    """However it went: they were about an answer that is no more."""
+    store.put(entry("a", question="q"))
+    store.add_verdict(Verdict("a", b"k", correct=False))
+    if how == "delete":
+        store.delete(["a"])
+    elif how == "clear":
+        store.clear(category="code")
+    else:
+        store.put(entry("b", question="q"))
+    assert list(store.verdicts()) == []
+
+
+def test_counters_add_up(store: Store) -> None:
+    """Amounts are added to what is there; fractions stay fractions."""
+    assert store.counters() == {}
+    store.add_counters({("code", "requests"): 2, ("code", "saved_s"): 0.25})
+    store.add_counters({("code", "requests"): 3, ("sql", "requests"): 1})
+    store.add_counters({})
+    assert store.counters() == {
+        ("code", "requests"): 5,
+        ("code", "saved_s"): 0.25,
+        ("sql", "requests"): 1,
+    }
+
+
+@pytest.mark.parametrize("answer", [object(), {"a": {1: object()}}, "\ud800"])
+def test_a_refused_write_leaves_no_trace(store: Store, answer: object) -> None:
+    """The entry that was there before is still there, and no text is in the message."""
+    store.put(entry("old", question="CANARY"))
+    with pytest.raises(StoreError) as caught:
+        store.put(entry("new", question="CANARY", answer=answer))
+    assert "CANARY" not in str(caught.value)
+    assert_equal(entry("old", question="CANARY"), store.get("old"))
+    assert store.count() == 1
+
+
+def test_a_question_that_is_no_unicode_is_kept_or_refused(store: Store) -> None:
+    """JSON can carry half a surrogate pair; either it comes back or it is a StoreError."""
+    odd = entry("a", question="\ud800")
+    try:
+        store.put(odd)
+    except StoreError:
+        assert store.count() == 0
+    else:
+        assert_equal(odd, store.get("a"))
+
+
+def test_a_closed_store_says_so(store: Store) -> None:
+    """Every method raises StoreError; closing twice is fine."""
+    store.put(entry("a"))
+    store.close()
+    store.close()
+    for call in (
+        lambda: store.put(entry("b")),
+        lambda: store.get("a"),
+        lambda: store.delete(["a"]),
+        store.clear,
+        lambda: list(store.scan()),
+        store.count,
+        store.counts,
+        lambda: store.add_verdict(Verdict("a", b"k", correct=True)),
+        lambda: list(store.verdicts()),
+        lambda: store.add_counters({("a", "b"): 1}),
+        store.counters,
+    ):
+        with pytest.raises(StoreError, match="closed"):
+            call()
+
+
+def test_the_address_opens_the_same_kind(store: Store) -> None:
+    """``url`` names the kind."""
+    assert store.url.startswith("sqlite:///" if isinstance(store, SQLiteStore) else "memory://")
+
+
+def test_threads_do_not_get_in_each_other_s_way(store: Store) -> None:
+    """Writers, readers, deleters and counters at once: nothing is torn, lost or counted twice."""
+    rounds, threads = 60, 6
+
+    def work(who: int) -> None:
+        for i in range(rounds):
+            mine = entry(f"{who}-{i}", answer={"who": who, "i": i, "pad": "x" * 2000})
+            store.put(mine)
+            store.put(entry(f"shared-{who}-{i}", question="shared", answer=f"{who}-{i}"))
+            back = store.get(mine.id)
+            assert back is not None
+            assert back.answer == mine.answer
+            if i % 3 == 0:
+                assert store.delete([mine.id]) == 1
+            for row in list(store.scan())[-3:]:
+                found = store.get(row.id)
+                assert found is None or found.question == row.question
+            store.add_counters({("code", "requests"): 1})
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, who) for who in range(threads)]:
+            done.result()
+    assert store.counters() == {("code", "requests"): rounds * threads}
+    rows = list(store.scan())
+    assert len(rows) == store.count() == threads * (rounds - rounds // 3) + 1
+    assert Counter(row.question for row in rows)["shared"] == 1
+
+
+def test_closing_under_readers_is_an_error_of_the_store_only(store: Store) -> None:
+    """Threads that read while the store closes get an entry or a StoreError."""
+    store.put(FULL)
+    started, other = threading.Barrier(5), list[BaseException]()
+
+    def read() -> None:
+        started.wait()
+        try:
+            while True:
+                assert store.get(FULL.id) is not None
+        except StoreError:
+            pass
+        except BaseException as error:
+            other.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    store.close()
+    for thread in threads:
+        thread.join()
+    assert other == []
+
+
+ACTS = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "put", "put", "delete", "clear", "verdict"]),
+        st.sampled_from("abcd"),
+        st.sampled_from("qrs"),
+        st.sampled_from(["code", "sql"]),
+        st.sampled_from([b"s", b"t"]),
+    ),
+    max_size=15,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ACTS)
+def test_all_stores_behave_alike(
+    tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, str, str, str, bytes]]
+) -> None:
+    """Any series of writes leaves the same entries, verdicts and return values in each."""
+    path: Path = tmp_path_factory.mktemp("alike") / "a.db"
+    stores: list[Store] = [MemoryStore(), SQLiteStore(path)]
+    for act, name, question, category, scope in acts:
+        if act == "put":
+            new = entry(name, question=question, category=category, scope=scope)
+            results: list[object] = [s.put(new) for s in stores]
+        elif act == "delete":
+            results = [s.delete([name]) for s in stores]
+        elif act == "clear":
+            results = [set(s.clear(category=category, scope=scope)) for s in stores]
+        else:
+            verdict = Verdict(name, question.encode(), correct=category == "sql")
+            results = [s.add_verdict(verdict) for s in stores]
+        assert results[0] == results[1]
+    seen = [[(r.id, r.question, r.category, r.scope) for r in s.scan()] for s in stores]
+    assert seen[0] == seen[1]
+    assert set(stores[0].verdicts()) == set(stores[1].verdicts())
+    for s in stores:
+        s.close()

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from likewise import Entry
+from likewise.entry import exact_key
+from likewise.feedback import Feedback
+from likewise.index import Record
+from likewise.stores import Store
+
+
+def kept(store: Store, name: str, question: str) -> Record:
+    """Put an entry in the store; return its record."""
+    entry = Entry(name, b"s", "code", question, "answer", 0.0, None, np.zeros(2, np.float16))
+    store.put(entry)
+    return Record(name, entry.key, b"s", "code", question, 0.0, None, 0)
+
+
+def key(question: str) -> bytes:
+    """The exact key of a question."""
+    return exact_key(b"s", "code", question)
+
+
+def test_a_wrong_pair_is_blocked_and_only_that_pair(store: Store) -> None:
+    """The entry still serves other questions, and others still serve this one."""
+    feedback = Feedback(store)
+    a = kept(store, "a", "question a")
+    assert not feedback.judge(a, correct=False, question="other")
+    assert feedback.blocked(key("other")) == {"a"}
+    assert feedback.blocked(key("question a")) == frozenset()
+    assert feedback.blocked(key("another")) == frozenset()
+
+
+def test_without_a_question_the_one_served_last_is_meant(store: Store) -> None:
+    """Feedback by entry alone finds the question that was asked."""
+    feedback = Feedback(store)
+    a = kept(store, "a", "question a")
+    feedback.served("a", key("first"))
+    feedback.served("a", key("second"))
+    feedback.judge(a, correct=False, question=None)
+    assert feedback.blocked(key("second")) == {"a"}
+    assert feedback.blocked(key("first")) == frozenset()
+
+
+@pytest.mark.parametrize("question", ["question a", " question a ", None])
+def test_an_answer_wrong_for_its_own_question_must_go(store: Store, question: str | None) -> None:
+    """There is no pair to block then: the answer itself is wrong."""
+    feedback = Feedback(store)
+    a = kept(store, "a", "question a")
+    assert feedback.judge(a, correct=False, question=question)
+    assert not feedback.judge(a, correct=True, question=question)
+    assert list(store.verdicts()) == []
+
+
+def test_the_latest_verdict_wins_and_survives(store: Store) -> None:
+    """A pair found right after all is served again, also after a restart."""
+    first = Feedback(store)
+    a, b = kept(store, "a", "question a"), kept(store, "b", "question b")
+    first.judge(a, correct=False, question="other")
+    first.judge(b, correct=False, question="other")
+    assert Feedback(store).blocked(key("other")) == {"a", "b"}
+    first.judge(a, correct=True, question="other")
+    assert first.blocked(key("other")) == {"b"}
+    assert Feedback(store).blocked(key("other")) == {"b"}
