@@ -51,6 +51,10 @@ def controls(**values: Any) -> Request:
         (ask(candidate(), ttl=10.0), Miss, Reason.STALE),
         (ask(candidate(), request=controls(max_age_s=9.9)), Miss, Reason.STALE),
         (ask(candidate(question="how not to")), Miss, Reason.GUARD),
+        (ask(candidate(), probability_threshold=0.8), Miss, Reason.IMPROBABLE),
+        (ask(candidate(probability=0.79), probability_threshold=0.8), Miss, Reason.IMPROBABLE),
+        (ask(candidate(probability=math.nan), probability_threshold=0.8), Miss, Reason.IMPROBABLE),
+        (ask(candidate(probability=0.8), probability_threshold=0.8), Hit, Reason.SIMILAR),
         (ask(candidate(), blocked=["e1"]), Miss, Reason.BLOCKED_PAIR),
         (ask(candidate(1.0, tier=Tier.EXACT), blocked=["e1"]), Miss, Reason.BLOCKED_PAIR),
         (ask(candidate(), exact_only=True), Miss, Reason.EXACT_ONLY),
@@ -245,6 +249,15 @@ def acceptable(
         and candidate.similarity >= strictest
         and veto(policy.guards, request.question, candidate.question) is None
     )
+
+
+def test_the_most_probable_candidate_is_taken() -> None:
+    """Where a verifier judged, its probability ranks the candidates, not their cosine."""
+    near, likely = candidate(0.99, probability=0.85), candidate(0.91, probability=0.95)
+    likely = replace(likely, entry_id="e2")
+    decision = ask(near, likely, probability_threshold=0.8)
+    assert isinstance(decision, Hit)
+    assert (decision.entry_id, decision.probability) == ("e2", 0.95)
 
 
 def test_what_is_never_decided_here_is_known() -> None:

@@ -64,6 +64,10 @@ class Catalog:
         partition = self._partitions.get((scope, category))
         return [] if partition is None else partition.search(vector, floor=floor, usable=usable)
 
+    def questions(self) -> list[tuple[str, str]]:
+        """Return the category and the question of every entry."""
+        return [(record.category, record.question) for record in list(self._by_id.values())]
+
     def touch(self, record: Record) -> None:
         """Count an entry as asked for now."""
         recency = self._recency.get(record.category)

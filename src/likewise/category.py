@@ -28,6 +28,8 @@ class Category:
     Attributes:
         name: Lower case letters, digits, ``_``, ``.`` and ``-``; at most 64 characters.
         similarity_threshold: Least cosine similarity of a semantic hit, 0 to 1; higher is stricter.
+        probability_threshold: Least probability of being right, by the verifier, of a semantic hit;
+            ``None`` leaves the decision to similarity and guards.
         ttl: How long an answer may be served, in seconds or as ``"2m"``; ``None`` means for ever.
         quota: Most entries of this category: a whole number, or a share of the cache's
             ``max_entries`` when it is a fraction up to 1.0; ``None`` leaves only that total.
@@ -45,6 +47,7 @@ class Category:
 
     name: str
     similarity_threshold: float = field(default=0.95, kw_only=True)
+    probability_threshold: float | None = field(default=None, kw_only=True)
     ttl: float | str | None = field(default=86400.0, kw_only=True)
     quota: float | None = field(default=None, kw_only=True)
     cacheable: bool = field(default=True, kw_only=True)
@@ -62,6 +65,12 @@ class Category:
             msg = (
                 f"{where}: similarity_threshold is {self.similarity_threshold}; it is a cosine "
                 "similarity between 0 and 1, and higher is stricter"
+            )
+            raise ConfigError(msg)
+        if self.probability_threshold is not None and not 0 <= self.probability_threshold <= 1:
+            msg = (
+                f"{where}: probability_threshold is {self.probability_threshold}; it is a "
+                "probability between 0 and 1, and higher is stricter"
             )
             raise ConfigError(msg)
         if isinstance(self.ttl, str):

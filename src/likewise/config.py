@@ -35,6 +35,7 @@ class PolicySettings(msgspec.Struct, kw_only=True):
     """The policy of one category; what is not given comes from ``defaults``."""
 
     similarity_threshold: float | UnsetType = UNSET
+    probability_threshold: float | UnsetType | None = UNSET
     ttl: Duration | UnsetType | None = UNSET
     quota: int | float | UnsetType | None = UNSET
     cacheable: bool | UnsetType = UNSET
@@ -77,6 +78,13 @@ class EmbeddingSettings(_Discreet, kw_only=True):
     threads: Positive = 1
 
 
+class VerifierSettings(msgspec.Struct, kw_only=True):
+    """The pair verifier that ``likewise tune`` wrote."""
+
+    path: str | None = None
+    checksum: str | None = None
+
+
 class UpstreamSettings(_Discreet, kw_only=True):
     """The model behind the gateway."""
 
@@ -117,6 +125,7 @@ class Settings(msgspec.Struct, kw_only=True):
     rules: list[RuleSettings] = msgspec.field(default_factory=list)
     builtin_categories: bool = True
     builtin_rules: bool = True
+    verifier: VerifierSettings = msgspec.field(default_factory=VerifierSettings)
     gateway: GatewaySettings = msgspec.field(default_factory=GatewaySettings)
     prices: dict[str, PriceSettings] = msgspec.field(default_factory=dict)
 

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from likewise.errors import EmbedderError, StoreError
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.index import Match, Record
+from likewise.learn.judging import Judging
 from likewise.policy import (
     Candidate,
     Decision,
@@ -39,7 +41,7 @@ from likewise.policy import (
     bypass_of,
     decide,
     exact_only_of,
-    objection_to,
+    standing_objection,
     threshold_of,
 )
 from likewise.rebuild import Progress, rebuild
@@ -81,6 +83,7 @@ class Engine:
         max_entries: Most entries over all categories.
         clock: Seconds since the epoch.
         progress: Told of the rebuilding of the index at start.
+        judging: A verifier in service, for the categories with a ``probability_threshold``.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Engine:
         max_entries: int = DEFAULT_MAX_ENTRIES,
         clock: Callable[[], float] = time.time,
         progress: Progress | None = None,
+        judging: Judging | None = None,
     ) -> None:
         self.store = store
         self.embedder = embedder
@@ -108,6 +112,9 @@ class Engine:
         self._names: set[str] = set()
         self._tidied_at = clock()
         rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
+        self.judging = judging
+        if judging is not None:
+            judging.learn(self.catalog.questions())
         self._feedback = Feedback(store)
         for category in self.catalog.counts():
             self._evict(category)
@@ -142,7 +149,10 @@ class Engine:
         except EmbedderError as error:
             self.faults.report(policy.name, "embedder", error)
             return Miss(policy.name, Reason.EMBEDDER_FAULT)
-        matches = self._nearest(lookup, vector, threshold_of(request, policy))
+        floor = threshold_of(request, policy)
+        if policy.probability_threshold is not None:
+            return self._decide(lookup, self._judged(lookup, vector, floor))
+        matches = self._nearest(lookup, vector, floor)
         return self._decide(
             lookup, [_candidate(record, similarity) for record, similarity in matches]
         )
@@ -216,6 +226,8 @@ class Engine:
         with self._keeping[lookup.key[0] % len(self._keeping)]:
             self.store.put(entry)
             self.catalog.add(record, vector)
+        if self.judging is not None:
+            self.judging.learn([(policy.name, request.question)])
         self.stats.add(policy.name, stored=1)
         self._evict(policy.name)
         if now - self._tidied_at >= _HOUSEKEEPING_S:
@@ -331,16 +343,27 @@ class Engine:
             blocked=self._feedback.blocked(lookup.key),
         )
 
+    def _judged(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Candidate]:
+        """Return the nearest entries with what the verifier thinks of them."""
+        # How far the first stand out from the rest tells, so the rest is looked up whatever it is.
+        near = self._nearest(lookup, vector, -1.0)
+        probabilities: list[float] = []
+        if self.judging is not None and near and near[0][1] >= floor:
+            probabilities = self.judging.judge(lookup.request.question, lookup.policy.name, near)
+        return [
+            _candidate(record, similarity, probability=probability)
+            for (record, similarity), probability in zip_longest(near, probabilities)
+        ]
+
     def _nearest(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Match]:
         now, blocked = self.clock(), self._feedback.blocked(lookup.key)
 
         def usable(record: Record, similarity: float) -> bool:
-            objection = objection_to(
+            objection = standing_objection(
                 _candidate(record, similarity),
                 request=lookup.request,
                 policy=lookup.policy,
                 now=now,
-                threshold=floor,
                 blocked=blocked,
             )
             return objection is None
@@ -407,7 +430,12 @@ class Engine:
             self.faults.report(DEFAULT, "store", error)
 
 
-def _candidate(record: Record, similarity: float, tier: Tier = Tier.SEMANTIC) -> Candidate:
+def _candidate(
+    record: Record,
+    similarity: float,
+    tier: Tier = Tier.SEMANTIC,
+    probability: float | None = None,
+) -> Candidate:
     return Candidate(
         record.entry_id,
         # Half precision may put a cosine a little above 1.
@@ -417,4 +445,5 @@ def _candidate(record: Record, similarity: float, tier: Tier = Tier.SEMANTIC) ->
         record.expires_at,
         record.epoch,
         tier,
+        probability,
     )

@@ -22,6 +22,8 @@ from likewise.embed import Embedder
 from likewise.embed.registry import open_embedder
 from likewise.engine import Engine
 from likewise.errors import ConfigError
+from likewise.learn.judging import Judging
+from likewise.learn.verifier import load_verifier
 from likewise.rebuild import Progress
 from likewise.stores import Store, open_store
 
@@ -74,7 +76,21 @@ def from_config(
         max_entries=config.settings.max_entries,
         clock=clock,
         progress=progress,
+        judging=judging_of(config),
     )
+
+
+def judging_of(config: Config) -> Judging | None:
+    """Return the verifier that a configuration names, ready to judge, or ``None``.
+
+    Raises:
+        ConfigError: It cannot be read or is not the one the configuration was written with.
+    """
+    settings = config.settings.verifier
+    if settings.path is None:
+        return None
+    folder = Path() if config.path is None else config.path.parent
+    return Judging(load_verifier(folder / settings.path, settings.checksum or ""))
 
 
 def embedder_of(settings: EmbeddingSettings) -> Embedder:
@@ -100,6 +116,7 @@ def _engine(
     max_entries: int,
     clock: Callable[[], float],
     progress: Progress | None,
+    judging: Judging | None = None,
 ) -> Engine:
     opened = open_store(store) if isinstance(store, str) else store
     classifiers: list[tuple[str, Classifier]] = [("rule", Rules(rules))]
@@ -114,6 +131,7 @@ def _engine(
             max_entries=max_entries,
             clock=clock,
             progress=progress,
+            judging=judging,
         )
     except BaseException:
         opened.close()

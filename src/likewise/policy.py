@@ -33,6 +33,7 @@ class Reason(StrEnum):
     NO_CANDIDATE = "no-candidate"
     BELOW_THRESHOLD = "below-threshold"
     STALE = "stale"
+    IMPROBABLE = "improbable"
     GUARD = "guard"
     BLOCKED_PAIR = "blocked-pair"
     EXACT_ONLY = "exact-only"
@@ -50,7 +51,8 @@ class Reason(StrEnum):
 class Candidate:
     """An entry near the request, before the decision.
 
-    ``similarity`` is the cosine of the two questions' vectors, 1.0 in the exact tier. Age, expiry
+    ``similarity`` is the cosine of the two questions' vectors, 1.0 in the exact tier;
+    ``probability`` what a verifier thinks of the pair, ``None`` when it was not asked. Age, expiry
     and epoch come from the index, so that a stale candidate costs no I/O.
     """
 
@@ -61,6 +63,7 @@ class Candidate:
     expires_at: float | None
     epoch: int
     tier: Tier = Tier.SEMANTIC
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Hit:
         age_s: Seconds since the answer was stored.
         answer: The stored answer, any JSON value.
         provenance: Where the answer came from.
+        probability: That the answer is right, as a verifier sees it; ``None`` when not asked.
     """
 
     entry_id: str
@@ -88,6 +92,7 @@ class Hit:
     age_s: float
     answer: Any = field(default=None, repr=False)
     provenance: Provenance = field(default_factory=Provenance)
+    probability: float | None = None
 
     def with_answer(self, answer: object, provenance: Provenance) -> Hit:
         """Return this hit with what the store held for it."""
@@ -106,6 +111,7 @@ class Miss:
         nearest_id: That entry.
         threshold: The threshold in force.
         semantic: Whether nearness in meaning may serve and index this question.
+        probability: That the best candidate is right; ``None`` when no verifier was asked.
     """
 
     category: str
@@ -115,6 +121,7 @@ class Miss:
     nearest_id: str | None = None
     threshold: float | None = None
     semantic: bool = True
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +152,9 @@ def decide(
 ) -> Decision:
     """Decide whether one of ``candidates`` may answer ``request``.
 
-    The *nearest acceptable* candidate is taken, not the first above the threshold. The reason of a
-    miss is that of the nearest candidate, so it says what stood in the way of a hit.
+    The *nearest acceptable* candidate is taken, not the first above the threshold; where a verifier
+    judged them, the most probable one. The reason of a miss is that of the first candidate in this
+    order, so it says what stood in the way of a hit.
 
     Args:
         candidates: Entries of the request's own scope and category, in any order.
@@ -161,11 +169,11 @@ def decide(
     threshold = threshold_of(request, policy)
     exact_only = exact_only_of(request, policy)
     first_objection: Miss | None = None
-    for candidate in sorted(candidates, key=lambda c: c.similarity, reverse=True):
+    for candidate in sorted(candidates, key=_rank, reverse=True):
         exact = candidate.tier is Tier.EXACT
         if exact_only and not exact:
             continue
-        found = objection_to(
+        found = _objection(
             candidate, request=request, policy=policy, now=now, threshold=threshold, blocked=blocked
         )
         if found is None:
@@ -177,6 +185,7 @@ def decide(
                 similarity=candidate.similarity,
                 threshold=threshold,
                 age_s=max(0.0, now - candidate.created_at),
+                probability=candidate.probability,
             )
         if first_objection is None:
             reason, detail = found
@@ -188,12 +197,17 @@ def decide(
                 candidate.entry_id,
                 threshold,
                 not exact_only,
+                candidate.probability,
             )
     if first_objection is not None:
         return first_objection
     if exact_only:
         return Miss(policy.name, Reason.EXACT_ONLY, exact_only, threshold=threshold, semantic=False)
     return Miss(policy.name, Reason.NO_CANDIDATE, threshold=threshold)
+
+
+def _rank(candidate: Candidate) -> tuple[bool, float, float]:
+    return candidate.tier is Tier.EXACT, candidate.probability or 0.0, candidate.similarity
 
 
 def threshold_of(request: Request, policy: Category) -> float:
@@ -226,7 +240,7 @@ def exact_only_of(request: Request, policy: Category) -> str | None:
     return None
 
 
-def objection_to(
+def _objection(
     candidate: Candidate,
     *,
     request: Request,
@@ -236,9 +250,27 @@ def objection_to(
     blocked: Collection[str],
 ) -> tuple[Reason, str] | None:
     """Return why ``candidate`` may not be served, cheapest question first, or ``None``."""
-    # Asked this way round, a similarity that is not a number is no hit either.
-    if not (candidate.similarity >= threshold or candidate.tier is Tier.EXACT):
-        return Reason.BELOW_THRESHOLD, f"{candidate.similarity:.3f} below {threshold:.3f}"
+    if candidate.tier is not Tier.EXACT:
+        # Asked this way round, a similarity that is not a number is no hit either.
+        if not candidate.similarity >= threshold:
+            return Reason.BELOW_THRESHOLD, f"{candidate.similarity:.3f} below {threshold:.3f}"
+        least, probability = policy.probability_threshold, candidate.probability
+        if least is not None and probability is None:
+            return Reason.IMPROBABLE, "no verifier has judged it"
+        if least is not None and probability is not None and not probability >= least:
+            return Reason.IMPROBABLE, f"{probability:.3f} below {least:.3f}"
+    return standing_objection(candidate, request=request, policy=policy, now=now, blocked=blocked)
+
+
+def standing_objection(
+    candidate: Candidate,
+    *,
+    request: Request,
+    policy: Category,
+    now: float,
+    blocked: Collection[str],
+) -> tuple[Reason, str] | None:
+    """Return why ``candidate`` may not be served however near it is, or ``None``."""
     stale = staleness_of(candidate, request=request, policy=policy, now=now)
     if stale is not None:
         return Reason.STALE, stale

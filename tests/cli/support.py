@@ -16,7 +16,18 @@ from typing import Any
 
 import urllib3
 
-COMMANDS = ("serve", "demo", "check", "explain", "stats", "purge", "doctor", "mock-llm", "bench")
+COMMANDS = (
+    "serve",
+    "demo",
+    "check",
+    "explain",
+    "stats",
+    "purge",
+    "tune",
+    "doctor",
+    "mock-llm",
+    "bench",
+)
 PATIENCE_S = 60
 """How long a process may take before the test gives up; nothing is measured with it."""
 

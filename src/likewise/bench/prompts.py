@@ -6,13 +6,17 @@ import gzip
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
+from likewise.category import DEFAULT
 from likewise.embed import Embedder, Vectors
 from likewise.errors import ConfigError
 from likewise.rebuild import Progress
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _PATTERN = "prompts_*.jsonl*"
 
@@ -25,6 +29,14 @@ class Prompt(msgspec.Struct, frozen=True):
     answer_key: str
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """A line of a log: a question with its answer, any JSON value."""
+
+    question: str
+    answer: Any
+    category: str = DEFAULT
+
+
 def read_prompts(folder: Path) -> list[Prompt]:
     """Read every ``prompts_*.jsonl`` and ``prompts_*.jsonl.gz`` of a folder.
 
@@ -35,7 +47,7 @@ def read_prompts(folder: Path) -> list[Prompt]:
     if not paths:
         msg = f"--data: {folder} holds no prompts_*.jsonl or prompts_*.jsonl.gz"
         raise ConfigError(msg)
-    return [prompt for path in paths for prompt in _read(path)]
+    return [prompt for path in paths for prompt in _read(path, Prompt)]
 
 
 def sample(prompts: Iterable[Prompt], *, seed: int, rows_per_category: int) -> list[Prompt]:
@@ -60,6 +72,34 @@ def sample(prompts: Iterable[Prompt], *, seed: int, rows_per_category: int) -> l
         chosen.extend(rows)
     rng.shuffle(chosen)
     return chosen
+
+
+def deal(
+    prompts: Iterable[Prompt], *, seed: int, rows_per_category: int, streams: int
+) -> list[list[Prompt]]:
+    """Deal prompts into up to ``streams`` samples that share no answer; see ``sample``."""
+    left = list(prompts)
+    dealt: list[list[Prompt]] = []
+    while left and len(dealt) < streams:
+        chosen = sample(left, seed=seed + len(dealt), rows_per_category=rows_per_category)
+        keys = {(prompt.category, prompt.answer_key) for prompt in chosen}
+        left = [prompt for prompt in left if (prompt.category, prompt.answer_key) not in keys]
+        dealt.append(chosen)
+    return dealt
+
+
+def read_log(path: Path) -> list[Prompt]:
+    """Read answered questions, one JSON object a line with ``question``, ``answer``, ``category``.
+
+    Two questions share an answer when their answers are equal but for case and white space.
+
+    Raises:
+        ConfigError: The file cannot be read, or a line is not such an object.
+    """
+    return [
+        Prompt(answered.category, answered.question, _normalised(answered.answer))
+        for answered in _read(path, Answered)
+    ]
 
 
 class Embedded:
@@ -93,11 +133,27 @@ class Embedded:
         return np.stack([self._vectors[text] for text in texts])
 
 
-def _read(path: Path) -> Iterator[Prompt]:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield msgspec.json.decode(line, type=Prompt)
-            except msgspec.MsgspecError as error:
-                msg = f"{path.name}, line {number}: not a prompt with its answer: {error}"
-                raise ConfigError(msg) from error
+def _normalised(answer: object) -> str:
+    text = (
+        answer if isinstance(answer, str) else msgspec.json.encode(answer, order="sorted").decode()
+    )
+    return " ".join(text.casefold().split())
+
+
+def _read(path: Path, kind: type[T]) -> Iterator[T]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield _decoded(line, kind, f"{path.name}, line {number}")
+    except (OSError, EOFError) as error:
+        msg = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        raise ConfigError(msg) from error
+
+
+def _decoded(line: bytes, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        names = ", ".join(field.name for field in msgspec.structs.fields(kind))
+        msg = f"{where}: not a JSON object with {names}: {error}"
+        raise ConfigError(msg) from error

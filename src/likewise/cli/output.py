@@ -58,8 +58,8 @@ def print_line(value: object) -> None:
 def progress(text: str, *, least: int = 0) -> Iterator[Report]:
     """Show a progress bar on standard error while the block runs.
 
-    Yields a function that takes how many are done and how many there are; below ``least`` of them
-    nothing is shown.
+    Yields a function that takes how many are done and how many there are; below ``least`` of them,
+    or where nobody looks because standard error is not a terminal, nothing is shown.
     """
     bar = Progress(
         TextColumn("{task.description}"),
@@ -74,7 +74,7 @@ def progress(text: str, *, least: int = 0) -> Iterator[Report]:
 
     def report(done: int, total: int) -> None:
         nonlocal started
-        if total < least:
+        if total < least or not errors.is_terminal:
             return
         if not started:
             started = True

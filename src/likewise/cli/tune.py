@@ -1,0 +1,116 @@
+"""``likewise tune``: a policy fitted to labels, with thresholds that are certified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from likewise.cli.output import JsonOption, console, print_json, progress
+from likewise.errors import ConfigError
+
+if TYPE_CHECKING:
+    from likewise.learn.tune import Tuned
+
+_STREAMS = 2
+_ROWS_PER_CATEGORY = 3_000
+
+
+def tune(
+    out: Annotated[Path, typer.Option(help="Policy file to write; the verifier goes beside it.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with prompts_*.jsonl.gz and their answers.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="JSON lines with question, answer and category, in order.")
+    ] = None,
+    error_budget: Annotated[
+        float, typer.Option(help="Wrong per hit allowed in a category.")
+    ] = 0.02,
+    risk: Annotated[
+        float, typer.Option(help="Chance that a bound fails, over all; 0.5: a point estimate.")
+    ] = 0.05,
+    base: Annotated[
+        Path | None, typer.Option(help="Configuration whose other keys the policy keeps.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sample taken of --data.")] = 7,
+    json: JsonOption = False,
+) -> None:
+    """Fit a verifier and a threshold per category to labels, certify them, write the policy."""
+    # Imported here: other commands need none of this.
+    import yaml  # noqa: PLC0415
+
+    from likewise.bench.prompts import Embedded, deal, read_log, read_prompts  # noqa: PLC0415
+    from likewise.config import Config, load  # noqa: PLC0415
+    from likewise.learn.tune import tune as fit  # noqa: PLC0415
+    from likewise.learn.write import write_policy  # noqa: PLC0415
+    from likewise.opening import embedder_of  # noqa: PLC0415
+
+    if (data is None) == (log is None):
+        msg = "name the labels: one of --data DIR, --log FILE"
+        raise ConfigError(msg)
+    if not out.absolute().parent.is_dir():
+        msg = f"--out: the folder {out.absolute().parent} does not exist; make it first"
+        raise ConfigError(msg)
+    config = Config() if base is None else load(base)
+    kept: dict[str, Any] = {} if base is None else yaml.safe_load(base.read_text("utf-8")) or {}
+    if data is not None:
+        streams = deal(
+            read_prompts(data), seed=seed, rows_per_category=_ROWS_PER_CATEGORY, streams=_STREAMS
+        )
+    else:
+        streams = [read_log(log)] if log is not None else []
+    with progress("embedding") as report:
+        texts = [prompt.text for stream in streams for prompt in stream]
+        embedder = Embedded(embedder_of(config.settings.embedding), texts, report)
+    with progress("tuning") as report:
+        tuned = fit(streams, embedder, budget=error_budget, risk=risk, progress=report)
+    write_policy(tuned, out, base=kept)
+    rows = _rows(tuned)
+    if json:
+        print_json({"policy": str(out), "budget": error_budget, "risk": risk, "categories": rows})
+        return
+    console.print(_table(rows))
+    console.print(f"the policy is in {out}: likewise serve --config {out}")
+
+
+def _rows(tuned: Tuned) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "requests": tuned.requests[name],
+            "threshold": certificate.threshold,
+            "labels": certificate.labels,
+            "wrong": certificate.wrong,
+            "bound": certificate.bound,
+            "missing": certificate.missing,
+            "guards": list(tuned.guards[name]) if certificate.threshold is not None else [],
+        }
+        for name, certificate in tuned.certificates.items()
+    }
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    table.add_column("category", no_wrap=True)
+    for name in ("asked", "hits", "wrong", "bound"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for name, row in rows.items():
+        if row["threshold"] is None:
+            verdict = f"exact only: at least {row['missing']} labels without error are missing"
+            table.add_row(name, str(row["requests"]), "-", "-", "-", verdict)
+            continue
+        verdict = f"probability of {row['threshold']:.3f} or more"
+        if row["guards"]:
+            verdict += f", guards {', '.join(row['guards'])}"
+        table.add_row(
+            name,
+            str(row["requests"]),
+            str(row["labels"]),
+            str(row["wrong"]),
+            f"{row['bound']:.2%}",
+            verdict,
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Learning which candidates are right: pair features, verifier, certification, tuning."""

@@ -1,0 +1,43 @@
+"""Writes what tuning found: a policy file, and the verifier beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from likewise.learn.tune import Tuned
+
+_LEAST_FLOOR = 0.5
+
+
+def write_policy(tuned: Tuned, path: Path, *, base: dict[str, Any] | None = None) -> None:
+    """Write the policy to ``path`` and its verifier to ``path`` with the ending ``.verifier``.
+
+    Keys of ``base``, a configuration as YAML yields it, that tuning does not decide are kept.
+    """
+    verifier = path.with_suffix(".verifier")
+    checksum = tuned.verifier.save(verifier)
+    data = dict(base or {})
+    data["verifier"] = {"path": verifier.name, "checksum": checksum}
+    categories = dict(data.get("categories") or {})
+    for name, certificate in tuned.certificates.items():
+        policy = dict(categories.get(name) or {})
+        if certificate.threshold is None:
+            policy["exact_only"] = True
+        else:
+            policy["exact_only"] = False
+            policy["similarity_threshold"] = round(max(_LEAST_FLOOR, tuned.floor[name]), 4)
+            policy["probability_threshold"] = certificate.threshold
+            policy["guards"] = list(tuned.guards[name])
+        categories[name] = policy
+    data["categories"] = categories
+    head = (
+        f"# Written by likewise tune: at most {tuned.budget:.2%} wrong per hit, at a risk of "
+        f"{tuned.risk:g}.\n"
+    )
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(head + text, "utf-8")
+    temporary.replace(path)
