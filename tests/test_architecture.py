@@ -20,9 +20,9 @@ NO_IO = {
     "tempfile", "threading", "time", "urllib", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 INNER_ORDER = [
-    *VALUES, "classify", "embed", "testing", "index", "stores", "schema", "config",
+    *VALUES, "breaker", "classify", "embed", "testing", "index", "stores", "schema", "config",
     "vectors", "catalog", "stats", "faults", "feedback", "rebuild", "learn", "engine", "opening",
-    "explain", "cache",
+    "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 from likewise import AsyncCache, Bypass, Category, Hit, Miss, Scope
 from likewise.embed import Vectors
 from likewise.errors import ConfigError, StoreError
+from likewise.policy import Reason
 from likewise.stores import MemoryStore
 from likewise.testing import FakeClock, HashingEmbedder
 
@@ -238,3 +239,35 @@ async def test_many_tasks_at_once_are_all_served(cache: AsyncCache) -> None:
     await asyncio.gather(*(one(i) for i in range(300)))
     assert cache.stats()["categories"]["loose"]["requests"] == 300
     assert cache.stats()["entries"] == 100
+
+
+class SlowStore(MemoryStore):
+    """A store whose reads do not come back until the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.reads = 0
+
+    def get(self, entry_id: str) -> Any:
+        """Wait, then read."""
+        self.reads += 1
+        self.go.wait(30)
+        return super().get(entry_id)
+
+
+async def test_a_store_that_hangs_costs_hits_and_nothing_else() -> None:
+    """A hit becomes a miss when the store does not answer; after a few it is left alone."""
+    store = SlowStore()
+    async with AsyncCache(store=store, embedder=HashingEmbedder()) as cache:
+        await cache.store("How do I undo a commit?", "revert", category="code")
+        try:
+            decisions = [
+                await cache.check("How do I undo a commit?", category="code") for _ in range(6)
+            ]
+        finally:
+            store.go.set()
+        assert all(isinstance(decision, Miss) for decision in decisions)
+        assert {decision.reason for decision in decisions} == {Reason.STORE_FAULT}
+        assert store.reads == 3
+        assert cache.stats()["categories"]["code"]["faults"] == {"slow-store": 3}

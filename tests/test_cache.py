@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from likewise import Bypass, Cache, Category, Hit, Miss, Scope
 from likewise.entry import Provenance
 from likewise.errors import ConfigError, StoreError
-from likewise.policy import Tier
+from likewise.policy import Reason, Tier
 from likewise.stores import MemoryStore
 from likewise.testing import FakeClock, HashingEmbedder
 
@@ -188,10 +188,14 @@ def test_raising_the_epoch_revokes_everything_before(open_cache: Open) -> None:
 
 
 def test_a_clock_that_is_turned_back_breaks_nothing(cache: Cache, clock: FakeClock) -> None:
-    """An age is never negative."""
+    """An age is never negative, and an answer out of the future is stale: its age is not known."""
     cache.store(ASKED, "revert", category="code")
-    clock.advance(-3600)
+    clock.advance(-30)
     assert hit(cache.check(ASKED, category="code")).age_s == 0.0
+    clock.advance(-3600)
+    found = cache.check(ASKED, category="code")
+    assert isinstance(found, Miss)
+    assert found.reason is Reason.STALE
 
 
 # -- bounds ---------------------------------------------------------------------------------------

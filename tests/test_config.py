@@ -91,7 +91,7 @@ def test_an_unknown_key_is_named_with_the_nearest(data: object, place: str, offe
         ({"categories": {"code": {"exact_only": "maybe"}}}, "categories.code.exact_only"),
         ({"categories": {"Bad Name": {}}}, "'Bad Name'"),
         ({"categories": {"code": {"ttl": "soon"}}}, "'code': ttl"),
-        ({"categories": {"code": {"guards": ["spelling"]}}}, "'spelling'"),
+        ({"categories": {"code": {"guards": ["grammar"]}}}, "'grammar'"),
         ({"categories": {"code": {"quota": 1.5}}}, "quota"),
         ({"categories": {"code": {"similarity_threshold": 1.5}}}, "similarity_threshold"),
         ({"rules": [{"category": "a"}]}, "no condition"),

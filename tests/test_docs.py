@@ -1,6 +1,9 @@
 """The documentation says what the code does."""
 
+import html
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -102,6 +105,31 @@ def test_readme_library_example_runs(
     monkeypatch.chdir(tmp_path)
     example = blocks(README, "python")[0]
     exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - our own README
-    assert "tier=<Tier.SEMANTIC" in capsys.readouterr().out
+    assert "git reset --soft HEAD~1 semantic" in capsys.readouterr().out
     with Cache(store="sqlite:///likewise.db") as cache:
         assert isinstance(cache.check("How do I undo the last commit?", category="code"), Hit)
+
+
+def test_the_command_line_page_is_what_the_code_says() -> None:
+    """``docs/cli.md`` is generated; ``make docs`` writes it anew."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "typer", "likewise.cli", "utils", "docs"),
+            *("--name", "likewise", "--title", "Command line"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    assert page.strip() == html.unescape(done.stdout).strip(), "run: make docs"
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page leads to a file, and no placeholder was left behind."""
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+    assert not re.search(r"TODO|FIXME|QUALITY_|PERFORMANCE_", text)

@@ -1,6 +1,7 @@
 """Likewise: a semantic cache for LLM traffic that knows what kind of question it is looking at."""
 
-from likewise.cache import AsyncCache, Cache
+from likewise.aio import AsyncCache
+from likewise.cache import Cache
 from likewise.category import Category
 from likewise.entry import Entry
 from likewise.errors import LikewiseError

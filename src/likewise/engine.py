@@ -160,7 +160,11 @@ class Engine:
     def finish(self, lookup: Lookup, decision: Decision) -> Decision:
         """Fetch a hit's answer from the store and count the decision."""
         if isinstance(decision, Hit):
-            decision = self._fetch(lookup, decision)
+            decision = self.fetch(lookup, decision)
+        return self.count(lookup, decision)
+
+    def count(self, lookup: Lookup, decision: Decision) -> Decision:
+        """Count a decision."""
         self.stats.count(decision, lookup_s=time.perf_counter() - lookup.started)
         return decision
 
@@ -217,7 +221,8 @@ class Engine:
             lookup.key,
             lookup.scope,
             policy.name,
-            request.question,
+            # Only guards read it: what is never compared need not be held in memory.
+            request.question if vector is not None else "",
             now,
             entry.expires_at,
             policy.epoch,
@@ -340,8 +345,13 @@ class Engine:
             request=lookup.request,
             policy=lookup.policy,
             now=self.clock(),
-            blocked=self._feedback.blocked(lookup.key),
+            blocked=self._blocked(lookup.key),
         )
+
+    def _blocked(self, key: bytes) -> list[str]:
+        """Return the entries that may not serve the question with this exact key."""
+        found = [self.catalog.exact(entry_key) for entry_key in self._feedback.blocked(key)]
+        return [record.entry_id for record in found if record is not None]
 
     def _judged(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Candidate]:
         """Return the nearest entries with what the verifier thinks of them."""
@@ -356,7 +366,7 @@ class Engine:
         ]
 
     def _nearest(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Match]:
-        now, blocked = self.clock(), self._feedback.blocked(lookup.key)
+        now, blocked = self.clock(), self._blocked(lookup.key)
 
         def usable(record: Record, similarity: float) -> bool:
             objection = standing_objection(
@@ -372,7 +382,8 @@ class Engine:
             lookup.scope, lookup.policy.name, vector, floor=floor, usable=usable
         )
 
-    def _fetch(self, lookup: Lookup, hit: Hit) -> Decision:
+    def fetch(self, lookup: Lookup, hit: Hit) -> Decision:
+        """Return a hit with its answer, or the miss it becomes when the store has none."""
         try:
             entry = self.store.get(hit.entry_id)
         except StoreError as error:

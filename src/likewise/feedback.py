@@ -9,55 +9,65 @@ from likewise.entry import exact_key
 from likewise.index import Record
 from likewise.stores import Store, Verdict
 
+_REMEMBERED_QUESTIONS = 8
 _REMEMBERED_HITS = 10_000
 """Hits for which feedback by entry alone still finds the question that was asked."""
 
 
 class Feedback:
-    """The pairs that are blocked, and which question each entry was last served to."""
+    """The pairs that are blocked, and which questions each entry served lately.
+
+    A pair is that of two exact keys: the entry's own question and the one it was served to. So it
+    stays blocked when the answer is stored anew.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._served: OrderedDict[str, bytes] = OrderedDict()
-        self._blocked: dict[bytes, frozenset[str]] = {}
+        self._served: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
+        self._blocked: dict[bytes, frozenset[bytes]] = {}
         for verdict in store.verdicts():
             self._apply(verdict)
 
-    def blocked(self, key: bytes) -> frozenset[str]:
-        """Return the entries that may not serve the question with this exact key."""
+    def blocked(self, key: bytes) -> frozenset[bytes]:
+        """Return the exact keys of the entries that may not serve the question with this one."""
         return self._blocked.get(key, frozenset())
 
     def served(self, entry_id: str, key: bytes) -> None:
         """Remember that an entry served the question with this exact key."""
         with self._lock:
-            self._served[entry_id] = key
-            self._served.move_to_end(entry_id)
+            others = [k for k in self._served.pop(entry_id, ()) if k != key]
+            self._served[entry_id] = (*others[1 - _REMEMBERED_QUESTIONS :], key)
             if len(self._served) > _REMEMBERED_HITS:
                 self._served.popitem(last=False)
 
     def judge(self, record: Record, *, correct: bool, question: str | None) -> bool:
         """Take a verdict; return whether the answer itself is wrong, so that its entry must go.
 
-        Without a ``question`` the one the entry served last is meant.
+        Without a ``question`` praise is for the one the entry served last, and blame for every one
+        it served lately: which of them was meant is not known, and none may be wrong again.
 
         Raises:
             StoreError: The verdict could not be kept.
         """
         if question is not None:
-            key = exact_key(record.scope, record.category, question)
+            keys: tuple[bytes, ...] = (exact_key(record.scope, record.category, question),)
         else:
-            key = self._served.get(record.entry_id, record.key)
-        if key == record.key:
-            return not correct
-        verdict = Verdict(record.entry_id, key, correct)
-        self._store.add_verdict(verdict)
-        self._apply(verdict)
-        return False
+            keys = self._served.get(record.entry_id, (record.key,))
+            keys = keys[-1:] if correct else keys
+        for key in keys:
+            if key != record.key:
+                verdict = Verdict(record.key, key, correct)
+                self._store.add_verdict(verdict)
+                self._apply(verdict)
+        return not correct and record.key in keys
 
     def _apply(self, verdict: Verdict) -> None:
         with self._lock:
-            others = self.blocked(verdict.key) - {verdict.entry_id}
+            others = self.blocked(verdict.key) - {verdict.entry_key}
             if not verdict.correct:
-                others |= {verdict.entry_id}
-            self._blocked[verdict.key] = others
+                others |= {verdict.entry_key}
+            if others:
+                self._blocked[verdict.key] = others
+            else:
+                self._blocked.pop(verdict.key, None)

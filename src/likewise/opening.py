@@ -61,14 +61,18 @@ def assemble(
 def from_config(
     config: Config | str | Path | None,
     *,
+    embedder: Embedder | None = None,
     clock: Callable[[], float] = time.time,
     progress: Progress | None = None,
 ) -> Engine:
-    """Return the engine that a configuration, or the file at a path, describes."""
+    """Return the engine that a configuration, or the file at a path, describes.
+
+    An ``embedder`` given takes the place of the configured one.
+    """
     if not isinstance(config, Config):
         config = Config() if config is None else load(config)
     return _engine(
-        embedder=embedder_of(config.settings.embedding),
+        embedder=embedder or embedder_of(config.settings.embedding),
         store=config.settings.store,
         policies=config.policies,
         rules=config.rules,

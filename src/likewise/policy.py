@@ -17,6 +17,9 @@ from likewise.entry import Provenance
 from likewise.guards import veto
 from likewise.request import Request
 
+_CLOCK_SKEW_S = 60.0
+"""How far the clocks of machines that share a store may be apart."""
+
 
 class Tier(StrEnum):
     """What served a hit: equality to the letter, or nearness in meaning."""
@@ -43,7 +46,6 @@ class Reason(StrEnum):
     INTERNAL_FAULT = "internal-fault"
     NOT_CACHEABLE = "not-cacheable"
     NO_CACHE = "no-cache"
-    NO_STORE = "no-store"
     EMPTY = "empty-question"
 
 
@@ -302,6 +304,8 @@ class Dated(Protocol):
 def staleness_of(candidate: Dated, *, request: Request, policy: Category, now: float) -> str | None:
     """Return which limit of freshness the candidate passes, or ``None``."""
     age_s = now - candidate.created_at
+    if age_s < -_CLOCK_SKEW_S:
+        return "stored in the future: a clock was set back"
     if candidate.epoch != policy.epoch:
         return f"of epoch {candidate.epoch}, in force is {policy.epoch}"
     if candidate.expires_at is not None and now >= candidate.expires_at:

@@ -193,8 +193,10 @@ def test_stats(shell: Shell) -> None:
         "code",
         "math",
     ]
-    empty = shell.json("stats", "--store", f"sqlite:///{shell.folder / 'new.db'}")
-    assert (empty["entries"], empty["categories"]) == (0, {})
+    none = shell.run("stats", "--store", f"sqlite:///{shell.folder / 'new.db'}")
+    assert (none.returncode, len(none.stderr.splitlines())) == (4, 1)
+    assert "there is no store at" in none.stderr
+    assert not (shell.folder / "new.db").exists()
 
 
 def test_purge(shell: Shell) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from likewise.breaker import BreakerState, CircuitBreaker
 from likewise.embed import Embedder
-from likewise.embed.breaker import BreakerState, CircuitBreaker
 from likewise.embed.openai import OpenAIEmbedder
 from likewise.errors import ConfigError, EmbedderError
 from likewise.testing import FakeClock

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from likewise.cache import AsyncCache
+from likewise.aio import AsyncCache
 from likewise.config import parse
 from likewise.mock_llm import MockSettings, create_app
 from likewise.testing import FakeClock, HashingEmbedder, running

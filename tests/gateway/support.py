@@ -18,7 +18,7 @@ import openai
 import urllib3
 from starlette.types import Receive, Scope, Send
 
-from likewise.cache import AsyncCache
+from likewise.aio import AsyncCache
 from likewise.config import Config
 from likewise.gateway.app import create_app
 from likewise.testing import running

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from likewise.cache import AsyncCache
+from likewise.aio import AsyncCache
 from likewise.config import load
 from likewise.embed import Vectors
 from likewise.entry import Entry

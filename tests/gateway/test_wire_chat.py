@@ -176,3 +176,28 @@ def test_the_body_goes_on_as_it_came() -> None:
     assert call.raw == spaced
     assert read({**chat("Q"), "cache": None}).raw is None
     assert "cache" not in read({**chat("Q"), "cache": {"ttl": 5}}).body
+
+
+def test_the_query_separates() -> None:
+    """What follows the question mark of the URL is identity, and no field can be taken for it."""
+    data = json.dumps(BASE).encode()
+    calls = [read_chat(data, {}, tenant="t", query=query) for query in ("", "v=1", "v=2")]
+    assert len({call.request.scope.digest() for call in calls if call}) == 3
+    assert calls[0] is not None
+    assert calls[0].request.scope.digest() == scope_of(BASE)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"image_url": {"url": "u"}}, {"cache_control": {"type": "ephemeral"}}, {"text": 3}]
+)
+def test_text_with_more_fields_is_not_plain(extra: dict[str, Any]) -> None:
+    """A text part that carries anything else is served by equality only, of all it carries."""
+    part = {"type": "text", "text": "Q"}
+    rich = read({**chat("Q"), "messages": [{"role": "user", "content": [{**part, **extra}]}]})
+    plain = read({**chat("Q"), "messages": [{"role": "user", "content": [part]}]})
+    assert rich.request.exact_only == "text with more fields"
+    assert plain.request.exact_only is None
+    assert rich.request.scope != plain.request.scope
+    assert json.loads(rich.request.question) == [{**part, **extra}]
+    earlier = {"messages": [{"role": "user", "content": [{**part, **extra}]}, USER]}
+    assert read({**chat("Q"), **earlier}).request.exact_only == "text with more fields"

@@ -197,33 +197,32 @@ def test_counts_are_by_category(store: Store) -> None:
 
 
 def test_the_latest_verdict_on_a_pair_is_kept(store: Store) -> None:
-    """One per pair of entry and question, and none on what is not there."""
-    store.put(entry("a"))
-    store.put(entry("b"))
-    store.add_verdict(Verdict("a", b"k1", correct=False))
-    store.add_verdict(Verdict("a", b"k2", correct=False))
-    store.add_verdict(Verdict("a", b"k1", correct=True))
-    store.add_verdict(Verdict("b", b"k1", correct=False))
-    store.add_verdict(Verdict("gone", b"k1", correct=False))
+    """One per pair of exact keys, whether there is an entry or not."""
+    store.add_verdict(Verdict(b"a", b"k1", correct=False))
+    store.add_verdict(Verdict(b"a", b"k2", correct=False))
+    store.add_verdict(Verdict(b"a", b"k1", correct=True))
+    store.add_verdict(Verdict(b"b", b"k1", correct=False))
     assert set(store.verdicts()) == {
-        Verdict("a", b"k1", correct=True),
-        Verdict("a", b"k2", correct=False),
-        Verdict("b", b"k1", correct=False),
+        Verdict(b"a", b"k1", correct=True),
+        Verdict(b"a", b"k2", correct=False),
+        Verdict(b"b", b"k1", correct=False),
     }
 
 
 @pytest.mark.parametrize("how", ["delete", "clear", "replace"])
-def test_verdicts_go_with_their_entry(store: Store, how: str) -> None:
-    """However it went: they were about an answer that is no more."""
-    store.put(entry("a", question="q"))
-    store.add_verdict(Verdict("a", b"k", correct=False))
+def test_verdicts_outlive_their_entry(store: Store, how: str) -> None:
+    """However it went: the same answer may be stored again, and is as wrong for that question."""
+    kept = entry("a", question="q")
+    store.put(kept)
+    verdict = Verdict(kept.key, b"k", correct=False)
+    store.add_verdict(verdict)
     if how == "delete":
         store.delete(["a"])
     elif how == "clear":
         store.clear(category="code")
     else:
         store.put(entry("b", question="q"))
-    assert list(store.verdicts()) == []
+    assert list(store.verdicts()) == [verdict]
 
 
 def test_counters_add_up(store: Store) -> None:
@@ -274,7 +273,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
         lambda: list(store.scan()),
         store.count,
         store.counts,
-        lambda: store.add_verdict(Verdict("a", b"k", correct=True)),
+        lambda: store.add_verdict(Verdict(b"a", b"k", correct=True)),
         lambda: list(store.verdicts()),
         lambda: store.add_counters({("a", "b"): 1}),
         store.counters,
@@ -370,7 +369,7 @@ def test_all_stores_behave_alike(
         elif act == "clear":
             results = [set(s.clear(category=category, scope=scope)) for s in stores]
         else:
-            verdict = Verdict(name, question.encode(), correct=category == "sql")
+            verdict = Verdict(name.encode(), question.encode(), correct=category == "sql")
             results = [s.add_verdict(verdict) for s in stores]
         assert results[0] == results[1]
     seen = [[(r.id, r.question, r.category, r.scope) for r in s.scan()] for s in stores]

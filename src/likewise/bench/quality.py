@@ -15,7 +15,7 @@ from typing import Any
 from likewise.bench.prompts import Embedded, Prompt
 from likewise.cache import Cache
 from likewise.category import DEFAULT, Category
-from likewise.config import Policies
+from likewise.config import Config, Policies
 from likewise.policy import Hit, Miss, Reason
 from likewise.rebuild import Progress
 
@@ -78,7 +78,7 @@ def uniform(threshold: float) -> Policies:
 
 def run(
     name: str,
-    policies: Policies,
+    policy: Policies | Config,
     prompts: Sequence[Prompt],
     embedder: Embedded,
     *,
@@ -87,8 +87,8 @@ def run(
 ) -> Outcome:
     """Run the protocol under one policy."""
     outcome = Outcome(name)
-    seen: set[str] = set()
-    with _cache(policies, embedder, len(prompts)) as cache:
+    stored: set[str] = set()
+    with _cache(policy, embedder, len(prompts)) as cache:
         for done, prompt in enumerate(prompts, start=1):
             decision = cache.check(
                 prompt.text, category=prompt.category, similarity_threshold=threshold(prompt)
@@ -99,16 +99,21 @@ def run(
             )
             for tally in tallies:
                 tally.requests += 1
-                tally.reusable += prompt.answer_key in seen
+                tally.reusable += prompt.answer_key in stored
                 if isinstance(decision, Hit):
                     right = decision.answer == prompt.answer_key
                     tally.right += right
                     tally.wrong += not right
-            seen.add(prompt.answer_key)
             if not isinstance(decision, Hit):
+                stored.add(prompt.answer_key)
                 cache.store(prompt.text, prompt.answer_key, category=prompt.category)
             progress(done, len(prompts))
     return outcome
+
+
+def reusable(prompts: Sequence[Prompt]) -> int:
+    """Return how many requests could reuse an answer if every first answer were stored."""
+    return len(prompts) - len({prompt.answer_key for prompt in prompts})
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +188,9 @@ def _bare(name: str, threshold: float) -> Category:
     return Category(name, similarity_threshold=threshold, ttl=None, guards=())
 
 
-def _cache(policies: Policies, embedder: Embedded, size: int) -> Cache:
-    return Cache(
-        store="memory://", embedder=embedder, categories=policies, max_entries=max(size, 1)
-    )
+def _cache(policy: Policies | Config, embedder: Embedded, size: int) -> Cache:
+    """Open an empty cache in memory under a policy, or under a whole configuration's."""
+    if isinstance(policy, Config):
+        policy.settings.store, policy.settings.max_entries = "memory://", max(size, 1)
+        return Cache.open(policy, embedder=embedder)
+    return Cache(store="memory://", embedder=embedder, categories=policy, max_entries=max(size, 1))

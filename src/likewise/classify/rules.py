@@ -12,7 +12,7 @@ from likewise.category import check_name
 from likewise.errors import ConfigError
 from likewise.request import Request
 
-_READ_CHARACTERS = 4000
+_READ_CHARACTERS = 8000
 """How much of a question a pattern reads: bounds what a slow pattern can cost."""
 
 
@@ -96,7 +96,10 @@ BUILTIN_RULES = (
         r"|boyfriend|girlfriend|son|daughter|ex)\b",
     ),
     Rule("personal", pattern=r"\b\d{3}-\d{2}-\d{4}\b|\b(?:\d[ -]?){13,16}\b"),
-    Rule("sql", pattern=r"\bselect\b[\s\S]+\bfrom\b|\bsql\b|\b(?:inner|left) join\b|\bgroup by\b"),
+    Rule(
+        "sql",
+        pattern=r"\bselect\b[\s\S]{1,200}?\bfrom\b|\bsql\b|\b(?:inner|left) join\b|\bgroup by\b",
+    ),
     Rule(
         "code",
         pattern=r"```|\bdef \w+\(|\b(?:python|javascript|typescript|rust|golang|java|kotlin|bash"
@@ -106,14 +109,14 @@ BUILTIN_RULES = (
     Rule(
         "prices",
         pattern=r"\b(?:price|prices|stock|share price|exchange rate|quote|trading at)\b"
-        r"[\s\S]*\b(?:now|today|current(?:ly)?|latest|right now|at the moment)\b"
-        r"|\b(?:current|latest|today'?s)\b[\s\S]*\b(?:price|prices|exchange rate|rate of)\b",
+        r"[\s\S]{0,60}\b(?:now|today|current(?:ly)?|latest|right now|at the moment)\b"
+        r"|\b(?:current|latest|today'?s)\b[\s\S]{0,60}\b(?:price|prices|exchange rate|rate of)\b",
     ),
     Rule(
         "news",
         pattern=r"\b(?:news|headlines|weather|forecast|score|scores)\b"
-        r"[\s\S]*\b(?:now|today|tonight|tomorrow|latest|this (?:morning|week|evening))\b"
-        r"|\b(?:latest|today'?s|breaking)\b[\s\S]*\b(?:news|headlines|weather|score)\b",
+        r"[\s\S]{0,60}\b(?:now|today|tonight|tomorrow|latest|this (?:morning|week|evening))\b"
+        r"|\b(?:latest|today'?s|breaking)\b[\s\S]{0,60}\b(?:news|headlines|weather|score)\b",
     ),
     Rule("creative", pattern=r"\bwrite (?:me )?an? (?:\w+ )?(?:poem|story|song|haiku|limerick)\b"),
 )

@@ -12,7 +12,7 @@ from likewise.bench import crossover
 from likewise.bench import quality as protocol
 from likewise.bench.prompts import Embedded, read_prompts, sample
 from likewise.cli.output import JsonOption, console, print_json, progress
-from likewise.config import EmbeddingSettings, Policies, load
+from likewise.config import Config, EmbeddingSettings, Policies, load
 from likewise.opening import embedder_of
 
 app = typer.Typer(
@@ -46,12 +46,12 @@ def quality(
     settings = configs[0].settings.embedding if configs else EmbeddingSettings()
     with progress("embedding") as report:
         embedder = Embedded(embedder_of(settings), [p.text for p in prompts], report)
-    plans: list[tuple[str, Policies, protocol.Threshold]] = [
+    plans: list[tuple[str, Policies | Config, protocol.Threshold]] = [
         (f"uniform-{t:.2f}", protocol.uniform(t), _own) for t in protocol.UNIFORM
     ]
     plans.append(("per-category", Policies.built_in(), _own))
     plans.append(("per-category-fitted", *protocol.fitted(prompts, embedder, budget=budget)))
-    plans.extend((str(config.path), config.policies, _own) for config in configs)
+    plans.extend((str(config.path), config, _own) for config in configs)
     outcomes = []
     for name, policies, threshold in plans:
         with progress(name) as report:
@@ -60,20 +60,18 @@ def quality(
                     name, policies, prompts, embedder, threshold=threshold, progress=report
                 )
             )
-    total = outcomes[0].total
+    requests, reusable = len(prompts), protocol.reusable(prompts)
     if json:
         print_json(
             {
                 "protocol": "once",
-                "requests": total.requests,
-                "reusable": total.reusable,
+                "requests": requests,
+                "reusable": reusable,
                 "policies": [outcome.to_dict() for outcome in outcomes],
             }
         )
         return
-    console.print(
-        f'protocol "once": {total.requests} requests, of which {total.reusable} could be reused'
-    )
+    console.print(f'protocol "once": {requests} requests, of which {reusable} could be reused')
     console.print(_policies([outcome.to_dict() for outcome in outcomes]))
     console.print(_categories([outcome.to_dict() for outcome in outcomes]))
 

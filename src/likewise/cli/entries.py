@@ -39,7 +39,7 @@ def stats(config: ConfigOption = None, store: StoreOption = None, json: JsonOpti
 
     A running gateway adds to the figures every few seconds.
     """
-    with open_store(config_of(config, store=store).settings.store) as opened:
+    with open_store(config_of(config, store=store).settings.store, create=False) as opened:
         counts = opened.counts()
         categories = report(nested(opened.counters()), counts)
         url = opened.url
@@ -71,7 +71,7 @@ def purge(
     if not yes:
         what = category or entry or ("everything expired" if expired else "EVERYTHING")
         typer.confirm(f"Delete {what} for good?", abort=True, err=True)
-    with open_store(config_of(config, store=store).settings.store) as opened:
+    with open_store(config_of(config, store=store).settings.store, create=False) as opened:
         if entry is not None:
             dropped = opened.delete([entry])
         elif expired:

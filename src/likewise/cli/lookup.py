@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from likewise.cache import Cache, request_of
+from likewise.cache import Cache
 from likewise.cli.output import (
     ConfigOption,
     JsonOption,
@@ -24,6 +24,7 @@ from likewise.cli.settings import config_of
 from likewise.durations import humanize
 from likewise.explain import Explanation
 from likewise.explain import explain as explain_request
+from likewise.front import request_of
 from likewise.gateway.wire.chat import read_chat
 from likewise.opening import from_config
 from likewise.policy import Decision, Hit, Miss

@@ -5,17 +5,18 @@ What serves is imported when it is needed: the other commands would pay for it a
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import signal
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from likewise.cache import AsyncCache
+from likewise.aio import AsyncCache
 from likewise.cli.output import (
     ConfigOption,
     JsonOption,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _GRACE_S = 10
+_HEAD_S, _BODY_S = 2.0, 8.0
+"""How long the model may take to begin an answer, and to end it, when a server is to end."""
 
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 
@@ -49,7 +52,7 @@ def serve(
 ) -> None:
     """Run the gateway: point an OpenAI client's base_url at it."""
     from likewise.gateway.app import create_app  # noqa: PLC0415 - see the top
-    from likewise.gateway.upstream import base_url_of  # noqa: PLC0415 - see the top
+    from likewise.gateway.upstream import base_url_of, without_userinfo  # noqa: PLC0415 - see the top
 
     _log()
     settings = config_of(config, store=store)
@@ -59,7 +62,7 @@ def serve(
     if settings.settings.upstream.base_url is None:
         msg = "no upstream is set; give --upstream URL, or upstream: {base_url: URL} in the config"
         raise ConfigError(msg)
-    base_url = base_url_of(settings.settings.upstream.base_url)
+    base_url = without_userinfo(base_url_of(settings.settings.upstream.base_url))
     with _listen(host or gateway.host, gateway.port if port is None else port) as listener:
         with rebuilding() as report:
             cache = AsyncCache.open(settings, progress=report)
@@ -78,7 +81,8 @@ def serve(
                 soft_wrap=True,
             )
 
-        _run(create_app(settings, cache), listener, announce)
+        app = create_app(settings, cache)
+        _run(app, listener, announce, end=app.state.end)
 
 
 def mock_llm(
@@ -154,11 +158,27 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _run(app: ASGIApp, listener: socket.socket, announce: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM, which are the ordinary way to end: the exit code is 0."""
+def _run(
+    app: ASGIApp,
+    listener: socket.socket,
+    announce: Callable[[], None],
+    *,
+    end: Callable[[float, float], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, which are the ordinary way to end: the exit code is 0.
+
+    ``end`` is told as soon as no new requests are taken, and how long the old ones may take.
+    """
     import uvicorn  # noqa: PLC0415 - see the top
 
-    server = uvicorn.Server(
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            ending = None if end is None else asyncio.create_task(end(_HEAD_S, _BODY_S))
+            await super().shutdown(sockets)
+            if ending is not None:
+                ending.cancel()
+
+    server = Server(
         uvicorn.Config(
             app,
             log_config=None,

@@ -15,8 +15,8 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import HTTPResponse
 
+from likewise.breaker import CircuitBreaker
 from likewise.embed import Vectors
-from likewise.embed.breaker import CircuitBreaker
 from likewise.errors import ConfigError, EmbedderError
 
 # Inputs in one request. OpenAI takes 2,048; 256 short texts keep an answer within a few megabytes.

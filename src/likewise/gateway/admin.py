@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from likewise.cache import AsyncCache
+from likewise.aio import AsyncCache
 from likewise.category import check_name
 from likewise.errors import ConfigError, LikewiseError, RequestError
 from likewise.gateway.client import ClientGone, read_body, send_json, send_whole

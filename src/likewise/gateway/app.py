@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from likewise.cache import AsyncCache
+from likewise.aio import AsyncCache
 from likewise.config import Config
 from likewise.gateway.admin import Admin
 from likewise.gateway.chat import ChatEndpoint
@@ -29,7 +29,8 @@ _HOUSEKEEPING_S = 10.0
 def create_app(config: Config, cache: AsyncCache) -> Starlette:
     """Return the gateway over an open cache, which it closes when it stops.
 
-    ``app.state.chat`` is its chat endpoint.
+    ``app.state.chat`` is its chat endpoint; ``app.state.end`` is told when the server begins to
+    shut down, and how long answers may take to begin and to end.
 
     Raises:
         ConfigError: No upstream is configured.
@@ -98,6 +99,7 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
         lifespan=lifespan,
     )
     app.state.chat = chat
+    app.state.end = upstream.end
     return app
 
 

@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from likewise.gateway.flight import Flight, Head
 from likewise.gateway.metrics import Metrics
-from likewise.gateway.upstream import Upstream, chunks_of, response_headers
+from likewise.gateway.upstream import Upstream, response_headers
 from likewise.gateway.wire.chat import PATH, ChatCall
 from likewise.gateway.wire.sse import Splitter
 
@@ -60,7 +60,7 @@ class ModelCall:
                 head = Head(response.status, response_headers(response))
                 flight.begin(head)
                 splitter, is_events = Splitter(), head.is_event_stream
-                async for chunk in chunks_of(response, self._upstream.base_url):
+                async for chunk in self._upstream.chunks(response):
                     for piece in splitter.feed(chunk) if is_events else (chunk,):
                         await flight.add(piece)
                 if rest := splitter.rest():

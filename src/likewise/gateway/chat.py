@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from likewise.cache import AsyncCache
+from likewise.aio import AsyncCache
 from likewise.config import GatewaySettings, PriceSettings
 from likewise.engine import Lookup
 from likewise.entry import Provenance, new_entry_id
@@ -21,11 +22,24 @@ from likewise.gateway.flight import Flight, Listener
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.proxy import Proxy
 from likewise.gateway.reply import Reply, headers_of, served, whole
-from likewise.gateway.upstream import Headers, Upstream
+from likewise.gateway.upstream import Headers, Upstream, given_up
 from likewise.gateway.wire import completion as wire
 from likewise.gateway.wire.chat import ChatCall, read_chat
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
-from likewise.scope import tenant_of
+from likewise.scope import digest_of, tenant_of
+
+_IDENTITY_HEADERS = (
+    "api-key",
+    "authorization",
+    "cookie",
+    "openai-organization",
+    "openai-project",
+    "x-api-key",
+    "x-auth-token",
+    "x-goog-api-key",
+    "x-user-id",
+)
+"""Headers that say who asks. All go to the model, which may answer by any of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +81,26 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        reading = True
         try:
             headers = header_map(scope["headers"])
             body = await read_body(scope, receive, self._settings.max_body_bytes)
-            call = None
+            reading, call = False, None
             if headers.get("content-encoding", "identity") == "identity":
-                call = read_chat(body, headers, tenant=tenant_of(key_of(headers)))
+                query = scope.get("query_string", b"").decode("latin-1")
+                call = read_chat(body, headers, tenant=tenant_in(headers), query=query)
             if call is None:
                 await until_gone(self._proxy.forward(scope, body, send), leaving(receive))
                 return
             await self._answer(call, scope, receive, send)
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            # The server cuts what is left when its grace is over.
+            if not self._upstream.ended:
+                raise
+            if reading:
+                await send_error(send, given_up())
         except RecursionError:
             # Reading it succeeded, writing it in canonical form did not: a few levels are between.
             await send_error(send, RequestError("the body's JSON is nested too deeply"))
@@ -236,6 +258,15 @@ class ChatEndpoint:
         return headers_of(decision, entry_id) if self._settings.response_headers else []
 
 
-def key_of(headers: dict[str, str]) -> str | None:
-    """Return what a client's headers give as its key, with the word ``Bearer`` before it."""
-    return headers.get("authorization") or headers.get("api-key") or headers.get("x-api-key")
+def tenant_in(headers: Mapping[str, str]) -> str:
+    """Return the tenant whom a client's headers name, all of them together.
+
+    One who sends ``Authorization`` alone is ``tenant_of`` its value.
+    """
+    given = [(name, headers[name]) for name in _IDENTITY_HEADERS if headers.get(name)]
+    match given:
+        case []:
+            return tenant_of(None)
+        case [("authorization", key)]:
+            return tenant_of(key)
+    return digest_of("tenant", *(part for pair in given for part in pair)).hex()

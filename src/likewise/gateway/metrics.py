@@ -26,6 +26,7 @@ class Metrics:
 
     def __init__(self, engine: Engine) -> None:
         self.registry = CollectorRegistry()
+        self._engine = engine
         self._names: dict[str, set[str]] = {}
         self._decisions = Counter(
             "likewise_decisions",
@@ -97,7 +98,13 @@ class Metrics:
         self._refused.inc()
 
     def bounded(self, label: str, value: str) -> str:
-        """Return ``value`` as a label's value, or ``other`` when there are too many already."""
+        """Return ``value`` as a label's value, or ``other`` when there are too many already.
+
+        Categories that are listed keep their names however many callers have invented.
+        """
+        policies = self._engine.policies
+        if label == "category" and (value in policies.categories or value == policies.default.name):
+            return value
         known = self._names.setdefault(label, set())
         if value not in known:
             if len(known) >= _MOST_LABELS:

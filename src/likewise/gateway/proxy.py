@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from likewise.errors import LikewiseError, RequestError
 from likewise.gateway.client import ClientGone, header_map, leaving, until_gone
 from likewise.gateway.errors import refused_websocket, send_error
-from likewise.gateway.upstream import Upstream, chunks_of, response_headers
+from likewise.gateway.upstream import Upstream, response_headers
 
 
 class Proxy:
@@ -56,7 +56,7 @@ class Proxy:
                 start = {"status": response.status, "headers": response_headers(response)}
                 await send({"type": "http.response.start", **start})
                 started = True
-                async for chunk in chunks_of(response, self._upstream.base_url):
+                async for chunk in self._upstream.chunks(response):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except LikewiseError as error:

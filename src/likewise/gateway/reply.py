@@ -46,7 +46,7 @@ class Reply:
                 return
             await listener.settled()
             if head.status == 200 and head.is_event_stream != self.stream:
-                completion = whole(listener.flight)
+                completion = whole(listener.flight, needs_done=False)
                 if completion is not None and wire.is_well_formed(completion):
                     await self.send_completion(completion, send)
                     return
@@ -55,7 +55,7 @@ class Reply:
                     raise UpstreamError(msg)
             await self._relay(head, listener, send)
         except UpstreamError as error:
-            await send_error(send, error, self.headers)
+            await send_error(send, error, _without_entry(self.headers))
 
     async def send_completion(self, completion: dict[str, Any], send: Send) -> None:
         """Send a whole answer, as one body or as a stream."""
@@ -97,9 +97,18 @@ class Reply:
         await send({"type": "http.response.body", "body": b""})
 
     def _with_ours(self, head: Head) -> Headers:
-        """Return the model's headers with ours in place of those of the same names."""
-        names = {name for name, _ in self.headers}
-        return [*((n, v) for n, v in head.headers if n not in names), *self.headers]
+        """Return the model's headers with ours in place of any that could be taken for ours."""
+        ours = self.headers if head.status == 200 else _without_entry(self.headers)
+        return [*((n, v) for n, v in head.headers if not _is_ours(n)), *ours]
+
+
+def _is_ours(name: bytes) -> bool:
+    return name in (b"x-cache", b"age") or name.startswith(b"x-likewise-")
+
+
+def _without_entry(headers: Headers) -> Headers:
+    """Return our headers for an answer that is an error: it becomes no entry."""
+    return [(name, value) for name, value in headers if name != b"x-likewise-entry"]
 
 
 def headers_of(decision: Decision, entry_id: str | None) -> Headers:
@@ -131,13 +140,16 @@ def served(answer: dict[str, Any], usage_on_hit: UsageOnHit) -> dict[str, Any]:
     return answer
 
 
-def whole(flight: Flight) -> dict[str, Any] | None:
-    """Return the whole form of what a flight brought, or ``None`` when there is none."""
+def whole(flight: Flight, *, needs_done: bool = True) -> dict[str, Any] | None:
+    """Return the whole form of what a flight brought, or ``None`` when there is none.
+
+    ``needs_done`` asks of a stream that it said ``[DONE]``: what is stored must have.
+    """
     head = flight.head
     if head is None or head.status != 200 or flight.overflowed or flight.error is not None:
         return None
     if head.is_event_stream:
-        return wire.from_stream(flight.pieces)
+        return wire.from_stream(flight.pieces, needs_done=needs_done)
     try:
         completion = msgspec.json.decode(b"".join(flight.pieces))
     except (msgspec.DecodeError, RecursionError):

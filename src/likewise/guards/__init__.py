@@ -11,13 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from likewise.guards.opposites import opposites
 from likewise.guards.quantity import numbers, units
+from likewise.guards.surface import identifiers, order, spelling
 from likewise.guards.wording import direction, negation
 
 Guard = Callable[[str, str], str | None]
 
 GUARDS: Mapping[str, Guard] = MappingProxyType(
-    {"numbers": numbers, "units": units, "negation": negation, "direction": direction}
+    {
+        "numbers": numbers,
+        "units": units,
+        "negation": negation,
+        "direction": direction,
+        "opposites": opposites,
+        "order": order,
+        "identifiers": identifiers,
+        "spelling": spelling,
+    }
 )
 """Every guard by the name that a category's ``guards`` uses."""
 
@@ -33,4 +44,16 @@ def veto(names: Iterable[str], a: str, b: str) -> str | None:
     return None
 
 
-__all__ = ["GUARDS", "Guard", "direction", "negation", "numbers", "units", "veto"]
+__all__ = [
+    "GUARDS",
+    "Guard",
+    "direction",
+    "identifiers",
+    "negation",
+    "numbers",
+    "opposites",
+    "order",
+    "spelling",
+    "units",
+    "veto",
+]

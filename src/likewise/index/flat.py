@@ -9,7 +9,7 @@ import numpy as np
 
 from likewise.embed import Vectors
 
-_FIRST_CAPACITY = 8
+_FIRST_CAPACITY = 1
 
 
 class _View(NamedTuple):

@@ -58,7 +58,7 @@ class Hnsw:
     def vectors(self, labels: Sequence[int]) -> Vectors:
         """Return the vectors of ``labels``, float32 of shape ``(n, dimensions)``."""
         found = self._graph.get(np.asarray(labels, dtype=np.uint64))
-        return np.asarray(found, dtype=np.float32).reshape(len(labels), -1)
+        return np.asarray(found, dtype=np.float32).reshape(len(labels), self._graph.ndim)
 
     def search(self, vector: Vectors, k: int, floor: float) -> list[tuple[int, float]]:
         """Return ``(label, cosine)`` of up to ``k`` near vectors, nearest first.

@@ -12,7 +12,7 @@ from likewise.index.flat import Flat
 from likewise.index.hnsw import Hnsw
 from likewise.index.record import Record
 
-CROSSOVER = 8_000
+CROSSOVER = 12_000
 """Entries above which the graph beats the scan; measured by ``likewise bench index``."""
 
 _COMPACT_SHARE = 0.25

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from likewise.errors import ConfigError
+from likewise.errors import ConfigError, StoreError
 from likewise.stores.base import Counters, IndexRow, Store, Verdict
 from likewise.stores.memory import MemoryStore
 from likewise.stores.sqlite import SQLiteStore
@@ -21,8 +21,10 @@ __all__ = [
 ]
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, create: bool = True) -> Store:
     """Open the store at ``url``: ``memory://`` or ``sqlite:///FILE``.
+
+    With ``create=False`` a file that is not there is an error, not made.
 
     Other packages add schemes by the entry-point group ``likewise.stores``: a callable that takes
     the URL and returns a ``Store``.
@@ -39,7 +41,11 @@ def open_store(url: str) -> Store:
         if path in {"", ":memory:"}:
             msg = f"store: {url!r} names no file; write sqlite:///likewise.db, or memory://"
             raise ConfigError(msg)
-        return SQLiteStore(Path(path).expanduser())
+        file = Path(path).expanduser()
+        if not create and not file.exists():
+            msg = f"there is no store at {url} yet; a cache or a gateway makes it, or check --store"
+            raise StoreError(msg)
+        return SQLiteStore(file)
     for plugin in entry_points(group="likewise.stores", name=scheme):
         store = plugin.load()(url)
         if isinstance(store, Store):

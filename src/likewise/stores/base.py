@@ -27,9 +27,9 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a user said of an entry that served a question, named by the question's exact key."""
+    """What a user said of a pair: the entry's own exact key, and that of the question it served."""
 
-    entry_id: str
+    entry_key: bytes
     key: bytes
     correct: bool
 
@@ -62,7 +62,7 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, entry_ids: Sequence[str]) -> int:
-        """Delete entries and every verdict on them; return how many there were."""
+        """Delete entries; return how many there were. Verdicts stay: the answer may come back."""
 
     @abstractmethod
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> list[str]:
@@ -82,7 +82,7 @@ class Store(ABC):
 
     @abstractmethod
     def add_verdict(self, verdict: Verdict) -> None:
-        """Keep what a user said; the latest verdict on a pair wins."""
+        """Keep what a user said, whether the entry is there or not; the latest on a pair wins."""
 
     @abstractmethod
     def verdicts(self) -> Iterator[Verdict]:

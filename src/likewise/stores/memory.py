@@ -19,7 +19,7 @@ class MemoryStore(Store):
         self._lock = threading.Lock()
         self._entries: dict[str, tuple[Entry, bytes]] = {}
         self._ids: dict[bytes, str] = {}
-        self._verdicts: dict[tuple[str, bytes], Verdict] = {}
+        self._verdicts: dict[tuple[bytes, bytes], Verdict] = {}
         self._counters: dict[tuple[str, str], float] = {}
         self._closed = False
 
@@ -89,8 +89,7 @@ class MemoryStore(Store):
     def add_verdict(self, verdict: Verdict) -> None:
         """See ``Store.add_verdict``."""
         with self._open():
-            if verdict.entry_id in self._entries:
-                self._verdicts[verdict.entry_id, verdict.key] = verdict
+            self._verdicts[verdict.entry_key, verdict.key] = verdict
 
     def verdicts(self) -> Iterator[Verdict]:
         """See ``Store.verdicts``."""
@@ -126,7 +125,4 @@ class MemoryStore(Store):
         for entry, _ in gone:
             if self._ids.get(entry.key) == entry.id:
                 del self._ids[entry.key]
-        ids = {entry.id for entry, _ in gone}
-        if ids:
-            self._verdicts = {k: v for k, v in self._verdicts.items() if k[0] not in ids}
         return len(gone)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zlib import crc32
 
 import msgspec
@@ -45,10 +46,10 @@ CREATE TABLE entries (
 );
 CREATE INDEX entries_by_category ON entries (category);
 CREATE TABLE verdicts (
-    entry_id TEXT NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+    entry_key BLOB NOT NULL,
     key BLOB NOT NULL,
     correct INTEGER NOT NULL,
-    PRIMARY KEY (entry_id, key)
+    PRIMARY KEY (entry_key, key)
 ) WITHOUT ROWID;
 CREATE TABLE counters (
     category TEXT NOT NULL,
@@ -176,16 +177,16 @@ class SQLiteStore(Store):
         """See ``Store.add_verdict``."""
         with self._transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO verdicts SELECT id, ?, ? FROM entries WHERE id = ?",
-                (verdict.key, verdict.correct, verdict.entry_id),
+                "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)",
+                (verdict.entry_key, verdict.key, verdict.correct),
             )
 
     def verdicts(self) -> Iterator[Verdict]:
         """See ``Store.verdicts``."""
         with self._reader() as db:
-            rows = db.execute("SELECT entry_id, key, correct FROM verdicts").fetchall()
-        for entry_id, key, correct in rows:
-            yield Verdict(entry_id, key, bool(correct))
+            rows = db.execute("SELECT entry_key, key, correct FROM verdicts").fetchall()
+        for entry_key, key, correct in rows:
+            yield Verdict(entry_key, key, bool(correct))
 
     def add_counters(self, increments: Counters) -> None:
         """See ``Store.add_counters``."""
@@ -209,13 +210,14 @@ class SQLiteStore(Store):
 
     def _connect(self) -> sqlite3.Connection:
         # A connection is used by one thread at a time, but by many in its life.
+        # A file that was deleted meanwhile is a fault, not one to be made anew in silence.
         db = sqlite3.connect(
-            self._path,
+            f"file:{quote(str(self._path.absolute()))}?mode=rw",
+            uri=True,
             timeout=_BUSY_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
         )
-        db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = NORMAL")
         return db
 

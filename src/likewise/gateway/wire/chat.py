@@ -77,13 +77,16 @@ def parse_json(data: bytes) -> Any:
         raise RequestError(msg) from error
 
 
-def read_chat(data: bytes, headers: Mapping[str, str], *, tenant: str) -> ChatCall | None:
+def read_chat(
+    data: bytes, headers: Mapping[str, str], *, tenant: str, query: str = ""
+) -> ChatCall | None:
     """Return the chat request in ``data``, or ``None`` when its shape is for the model to judge.
 
     Args:
         data: The body.
         headers: The request's headers, names in lower case.
         tenant: Whose request this is.
+        query: What followed ``?`` in the request's URL: it goes to the model, so it is identity.
 
     Raises:
         RequestError: The body is not JSON, or a control for the cache is wrong.
@@ -102,7 +105,7 @@ def read_chat(data: bytes, headers: Mapping[str, str], *, tenant: str) -> ChatCa
     temperature = body.get("temperature")
     request = Request(
         question=question,
-        scope=_scope(body, messages, tenant=tenant, namespace=asked.namespace),
+        scope=_scope(body, messages, tenant=tenant, namespace=asked.namespace, query=query),
         controls=asked.controls,
         exact_only=exact_only or _exact_only(body, messages),
         turns=sum(m.get("role") == "user" for m in messages),
@@ -128,7 +131,7 @@ def _question(last: dict[str, Any]) -> tuple[str, str | None]:
         return content, None
     if _is_text(content):
         return _text(last), None
-    return _encode(content).decode(), "images, audio or files"
+    return _encode(content).decode(), _why_not_text(content)
 
 
 def _exact_only(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> str | None:
@@ -136,15 +139,21 @@ def _exact_only(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> str 
         return "tools"
     if any(m.get("role") in ("tool", "function") or m.get("tool_calls") for m in messages):
         return "tool results"
-    if any(isinstance(c := m.get("content"), list) and not _is_text(c) for m in messages):
-        return "images, audio or files"
+    for message in messages:
+        if isinstance(content := message.get("content"), list) and not _is_text(content):
+            return _why_not_text(content)
     if isinstance(n := body.get("n"), int) and n > 1:
         return "several choices"
     return None
 
 
 def _scope(
-    body: Mapping[str, Any], messages: list[dict[str, Any]], *, tenant: str, namespace: str
+    body: Mapping[str, Any],
+    messages: list[dict[str, Any]],
+    *,
+    tenant: str,
+    namespace: str,
+    query: str,
 ) -> Scope:
     *earlier, last = _without_ids(messages)
     frame = {name: value for name, value in last.items() if name != "content"}
@@ -152,6 +161,8 @@ def _scope(
         # A question that is the JSON of parts must not be taken for one that spells this JSON.
         frame["content"] = "parts"
     parameters = {name: value for name, value in body.items() if name not in _NOT_IDENTITY}
+    # A list is no object: no field of a body can be taken for a query.
+    outer = [parameters, query] if query else parameters
     tools = {name: body[name] for name in _TOOL_FIELDS if body.get(name) is not None}
     return Scope(
         tenant=tenant,
@@ -159,7 +170,7 @@ def _scope(
         model=str(body.get("model", "")),
         context=_encode([*earlier, frame]).decode(),
         tools=_encode(tools).decode() if tools else "",
-        parameters=_encode(parameters).decode(),
+        parameters=_encode(outer).decode(),
     )
 
 
@@ -187,9 +198,21 @@ def _without_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _is_text(content: object) -> bool:
+    """Return whether ``content`` is a list of parts that are text and nothing else."""
     return isinstance(content, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" for part in content
+        _is_text_part(part) and len(part) == 2 and isinstance(part.get("text"), str)
+        for part in content
     )
+
+
+def _is_text_part(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text"
+
+
+def _why_not_text(content: object) -> str:
+    if isinstance(content, list) and all(_is_text_part(part) for part in content):
+        return "text with more fields"
+    return "images, audio or files"
 
 
 def _text(message: Mapping[str, Any]) -> str:

@@ -59,8 +59,11 @@ def is_well_formed(completion: object) -> bool:
     )
 
 
-def from_stream(events: Sequence[bytes]) -> JsonObject | None:
-    """Return the whole form of a stream, or ``None`` when it is broken or ended early."""
+def from_stream(events: Sequence[bytes], *, needs_done: bool = True) -> JsonObject | None:
+    """Return the whole form of a stream, or ``None`` when it is broken or ended early.
+
+    Without ``needs_done`` a stream in which every choice is finished is whole as well.
+    """
     result: JsonObject = {}
     choices: dict[int, JsonObject] = {}
     done = False
@@ -85,7 +88,10 @@ def from_stream(events: Sequence[bytes]) -> JsonObject | None:
         for name, value in chunk.items():
             if value is not None or name not in result:
                 result[name] = value
-    if not done or not choices:
+    finished = done or (
+        not needs_done and all(choice["finish_reason"] for choice in choices.values())
+    )
+    if not finished or not choices:
         return None
     if result.get("usage", ...) is None:
         del result["usage"]

@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from likewise.embed.breaker import BreakerState, CircuitBreaker
+from likewise.breaker import BreakerState, CircuitBreaker
 from likewise.testing import FakeClock
 
 

@@ -1,0 +1,211 @@
+"""``AsyncCache``: the front door for coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self, TypeVar, cast
+
+from likewise.breaker import CircuitBreaker
+from likewise.engine import Engine, Lookup
+from likewise.entry import Entry, Provenance
+from likewise.explain import Explanation, explain
+from likewise.front import Front, answered_meanwhile, request_of
+from likewise.policy import Bypass, Decision, Hit, Miss, Reason
+from likewise.request import Request
+from likewise.scope import Scope
+
+T = TypeVar("T")
+
+_FETCH_S = 0.25
+"""Longest a hit waits for the store; after that the model is asked."""
+
+
+class AsyncCache(Front):
+    """``Cache`` for coroutines: the same names, awaited.
+
+    Misses of the exact tier embed in a thread; hits and writes do their I/O in a thread. Everything
+    else runs where it is called, because it never waits.
+    """
+
+    def _use(self, engine: Engine) -> None:
+        super()._use(engine)
+        self._embedding = ThreadPoolExecutor(os.cpu_count(), "likewise-embed")
+        # Writes wait for one another, and for a locked file: reads have threads of their own.
+        self._reads = ThreadPoolExecutor(4, "likewise-read")
+        self._writes = ThreadPoolExecutor(2, "likewise-write")
+        self._patience = CircuitBreaker(failures=3, open_s=5.0)
+        self._flights: dict[bytes, asyncio.Future[Any]] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """The parts, for the gateway."""
+        return self._engine
+
+    async def check(
+        self,
+        question: str,
+        *,
+        category: str | None = None,
+        scope: Scope | None = None,
+        similarity_threshold: float | None = None,
+        max_age: float | str | None = None,
+    ) -> Decision:
+        """See ``Cache.check``."""
+        return await self.lookup(
+            request_of(
+                question,
+                category=category,
+                scope=scope,
+                similarity_threshold=similarity_threshold,
+                max_age=max_age,
+            )
+        )
+
+    async def lookup(self, request: Request) -> Decision:
+        """See ``Cache.lookup``."""
+        return await self.resume(self._engine.start(request))
+
+    async def resume(self, lookup: Lookup) -> Decision:
+        """Decide on a lookup that was started."""
+        engine = self._engine
+        decision = engine.guarded(lookup, engine.exact)
+        if decision is None:
+            decision = await self._run(
+                self._embedding, lambda: engine.guarded(lookup, engine.semantic)
+            )
+        if isinstance(decision, Hit):
+            decision = await self._fetch(lookup, decision)
+        return engine.count(lookup, decision)
+
+    async def _fetch(self, lookup: Lookup, hit: Hit) -> Decision:
+        """Fetch a hit's answer; a store that is slow is a miss, and is left alone for a while."""
+        if self._patience.allow():
+            try:
+                fetched = await asyncio.wait_for(
+                    self._run(self._reads, self._engine.fetch, lookup, hit), _FETCH_S
+                )
+            except TimeoutError as error:
+                self._patience.record_failure()
+                self._engine.faults.report(hit.category, "slow-store", error)
+            else:
+                self._patience.record_success()
+                return fetched
+        return Miss(hit.category, Reason.STORE_FAULT)
+
+    async def store(
+        self,
+        question: str,
+        answer: object,
+        *,
+        category: str | None = None,
+        scope: Scope | None = None,
+        ttl: float | str | None = None,
+        provenance: Provenance | None = None,
+    ) -> Entry | None:
+        """See ``Cache.store``."""
+        request = request_of(question, category=category, scope=scope, ttl=ttl)
+        return await self._run(
+            self._writes, lambda: self._engine.keep(request, answer, provenance=provenance)
+        )
+
+    async def try_keep(
+        self,
+        request: Request,
+        answer: object,
+        *,
+        provenance: Provenance | None = None,
+        entry_id: str | None = None,
+    ) -> Entry | None:
+        """Keep the answer to a whole request; a fault is counted and gives ``None``."""
+        return await self._run(
+            self._writes,
+            lambda: self._engine.try_keep(
+                request, answer, provenance=provenance, entry_id=entry_id
+            ),
+        )
+
+    async def answer(
+        self,
+        question: str,
+        compute: Callable[[], Awaitable[T]],
+        *,
+        category: str | None = None,
+        scope: Scope | None = None,
+    ) -> T:
+        """See ``Cache.answer``. A caller that is cancelled does not stop the others' call."""
+        request = request_of(question, category=category, scope=scope)
+        decision = await self.lookup(request)
+        if isinstance(decision, Hit):
+            return cast(T, decision.answer)
+        if isinstance(decision, Bypass):
+            return await compute()
+        key = self._engine.start(request).key
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.ensure_future(self._compute(request, compute))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        return cast(T, await asyncio.shield(flight))
+
+    def _landed(self, key: bytes, flight: asyncio.Future[Any]) -> None:
+        self._flights.pop(key, None)
+        if not flight.cancelled():
+            flight.exception()  # Every caller may have left: then nobody else looks at it.
+
+    async def _compute(self, request: Request, compute: Callable[[], Awaitable[T]]) -> T:
+        late = answered_meanwhile(self._engine, request)
+        if late is not None:
+            return cast(T, late.answer)
+        started = time.perf_counter()
+        answer = await compute()
+        provenance = Provenance(latency_s=time.perf_counter() - started)
+        await self.try_keep(request, answer, provenance=provenance)
+        return answer
+
+    async def feedback(self, entry_id: str, *, correct: bool, question: str | None = None) -> bool:
+        """See ``Cache.feedback``."""
+        return await self._run(
+            self._writes, lambda: self._engine.verdict(entry_id, correct=correct, question=question)
+        )
+
+    async def drop(self, entry_id: str) -> bool:
+        """See ``Cache.drop``."""
+        return bool(await self._run(self._writes, self._engine.forget, [entry_id]))
+
+    async def clear(self, *, category: str | None = None, scope: Scope | None = None) -> int:
+        """See ``Cache.clear``."""
+        digest = None if scope is None else scope.digest()
+        return await self._run(
+            self._writes, lambda: self._engine.clear(category=category, scope=digest)
+        )
+
+    async def explain(
+        self, question: str, *, category: str | None = None, scope: Scope | None = None
+    ) -> Explanation:
+        """See ``Cache.explain``."""
+        request = request_of(question, category=category, scope=scope)
+        return await self._run(self._embedding, explain, self._engine, request)
+
+    async def tidy(self) -> None:
+        """Delete what has expired and save the statistics; the gateway does so now and then."""
+        await self._run(self._writes, self._engine.tidy)
+
+    async def close(self) -> None:
+        """See ``Cache.close``."""
+        await self._run(self._writes, self._engine.close)
+        self._embedding.shutdown(wait=False)
+        self._reads.shutdown(wait=False)
+        self._writes.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _run(self, pool: ThreadPoolExecutor, step: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, step, *args)

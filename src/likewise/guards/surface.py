@@ -1,0 +1,97 @@
+"""Guards on what an embedder never sees: case, accents, white space, code, the order of words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+
+from likewise.guards.quantity import read_numbers
+
+_SPECIAL = re.compile(
+    r"\"[^\"\n]{1,80}\"|`[^`\n]{1,80}`|\u201c[^\u201d\n]{1,80}\u201d"  # quoted
+    r"|(?<![\w-])-{1,2}[A-Za-z][\w-]*"  # -d, --depth
+    r"|\\[A-Za-z]|%[A-Za-z]\b"  # \d, %M
+    r"|===|==|!=|<=|>=|&&|\|\||[<>&|^]"  # operators
+    r"|\b\w+(?:_\w+)+\b|\b[a-z]+[A-Z]\w*|\b\w+\(\)?"  # snake_case, camelCase, call()
+    r"|(?<![\w/])[~.]?/[\w./-]+|\b[\w-]+\.(?:[a-z]{1,4}\d?)\b"  # /a/path, file.ext
+)
+_QUOTES = '"`\u201c\u201d'
+
+_WORD = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*")
+_SHOUTED = frozenset(
+    {"IT", "US", "WHO", "AIDS", "OR", "AND", "IN", "IS", "AS", "AT", "ME", "NO", "ON", "MAY", "AM"}
+)
+"""Abbreviations that mean something else in small letters."""
+
+_FILLERS = frozenset(
+    "a an the is are was were be do does did of in on at to for and or it its this that i you we "  # noqa: SIM905 - reads better than fifty quoted words
+    "my your our me what which who how when where why can could will would should please there "
+    "have has with as by from if so just tell show give".split()
+)
+_ENDING = re.compile(r"(?<=\w{3})(?:ing|ed|es|s)$")
+
+
+def identifiers(a: str, b: str) -> str | None:
+    """Veto when a flag, operator, identifier, path or quoted text of one is not in the other."""
+    for text, other in ((a, b), (b, a)):
+        for found in _SPECIAL.findall(text):
+            if found.strip(_QUOTES) not in other:
+                return "identifiers: one text has a piece of code or a quotation the other lacks"
+    return None
+
+
+def spelling(a: str, b: str) -> str | None:
+    """Veto when words differ by accents alone, IT is it, or only the indentation differs."""
+    ours, theirs = _WORD.findall(a), _WORD.findall(b)
+    by_fold = {_plain(word): word.casefold() for word in theirs}
+    for word in ours:
+        other = by_fold.get(_plain(word))
+        if other is not None and other != word.casefold() and not (word + other).isascii():
+            return "spelling: accents differ"
+    if _shouted(ours) != _shouted(theirs) and not (a.isupper() or b.isupper()):
+        return "spelling: an abbreviation against a word"
+    if a.strip() != b.strip() and "\n" in a.strip() and a.split() == b.split():
+        return "spelling: line breaks or indentation differ"
+    return None
+
+
+def order(a: str, b: str) -> str | None:
+    """Veto when the same numbers stand in another order, or two words have changed places.
+
+    "Is Ann taller than Bob?" against "Is Bob taller than Ann?": two telling words are exchanged and
+    the rest stands. Neighbours that change places ("gold price", "price of gold") seldom change the
+    meaning, unless both are abbreviations ("USD EUR").
+    """
+    numbers, other_numbers = list(read_numbers(a)), list(read_numbers(b))
+    if numbers != other_numbers and sorted(numbers) == sorted(other_numbers):
+        return "order: the numbers stand in another order"
+    words, other = _telling(a), _telling(b)
+    if len(words) != len(other):
+        return None
+    moved = [i for i, (x, y) in enumerate(zip(words, other, strict=True)) if _stem(x) != _stem(y)]
+    if len(moved) != 2:
+        return None
+    first, second = moved
+    swapped = _stem(words[first]) == _stem(other[second]) and _stem(words[second]) == _stem(
+        other[first]
+    )
+    apart = second - first > 1 or (words[first].isupper() and words[second].isupper())
+    return "order: two words have changed places" if swapped and apart else None
+
+
+def _plain(word: str) -> str:
+    decomposed = unicodedata.normalize("NFD", word.casefold())
+    return "".join(c for c in decomposed if not unicodedata.combining(c))
+
+
+def _shouted(words: list[str]) -> Counter[str]:
+    return Counter(word for word in words if word in _SHOUTED)
+
+
+def _telling(text: str) -> list[str]:
+    return [word for word in _WORD.findall(text) if word.lower() not in _FILLERS]
+
+
+def _stem(word: str) -> str:
+    return _ENDING.sub("", word.lower())
