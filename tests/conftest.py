@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from likewise import Cache, Category
 from likewise.embed import Vectors
@@ -13,6 +15,11 @@ from likewise.stores import MemoryStore, SQLiteStore, Store
 from likewise.testing import FakeClock, HashingEmbedder
 
 NOW = 1_700_000_000.0
+
+# No wall-clock limit on an example. CI repeats the same examples; other runs look for new ones.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 Open = Callable[..., Cache]
 

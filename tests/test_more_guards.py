@@ -1,7 +1,7 @@
 """Guards on what an embedder does not see, and on words that exclude one another."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from likewise.guards import GUARDS, identifiers, opposites, order, spelling, veto
@@ -35,6 +35,7 @@ ALIKE = [
     ("current gold price per ounce", "Current price of gold per ounce, please"),
     ("How do I use `git log`?", "how do i use git log"),
     ("What is SQL?", "what is sql?"),
+    ("il a mangé à midi", "A midi, il a mangé à midi"),
     ("from Monday to Tuesday", "between Tuesday and Monday"),
     ("  How do I undo a commit?\n", "How do I undo a commit?"),
 ]
@@ -55,7 +56,10 @@ def test_what_means_the_same_passes(a: str, b: str) -> None:
     assert veto(("identifiers", "spelling", "order", "opposites"), a, b) is None
 
 
-@given(st.text(max_size=200), st.text(max_size=200))
+@settings(max_examples=1000, deadline=None)
+@given(st.text(max_size=60), st.text(max_size=60))
+@example("A0À", "")
+@example("O0Ò", "O")
 def test_any_texts_are_judged_alike_both_ways(a: str, b: str) -> None:
     """No text makes a guard fail, and the order of the two does not matter to its verdict."""
     for guard in (identifiers, spelling, order, opposites):

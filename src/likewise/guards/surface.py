@@ -44,10 +44,10 @@ def identifiers(a: str, b: str) -> str | None:
 def spelling(a: str, b: str) -> str | None:
     """Veto when words differ by accents alone, IT is it, or only the indentation differs."""
     ours, theirs = _WORD.findall(a), _WORD.findall(b)
-    by_fold = {_plain(word): word.casefold() for word in theirs}
-    for word in ours:
-        other = by_fold.get(_plain(word))
-        if other is not None and other != word.casefold() and not (word + other).isascii():
+    forms, other_forms = _forms(ours), _forms(theirs)
+    for plain, written in forms.items():
+        other = other_forms.get(plain)
+        if other and not (written & other) and not "".join(written | other).isascii():
             return "spelling: accents differ"
     if _shouted(ours) != _shouted(theirs) and not (a.isupper() or b.isupper()):
         return "spelling: an abbreviation against a word"
@@ -78,6 +78,14 @@ def order(a: str, b: str) -> str | None:
     )
     apart = second - first > 1 or (words[first].isupper() and words[second].isupper())
     return "order: two words have changed places" if swapped and apart else None
+
+
+def _forms(words: list[str]) -> dict[str, set[str]]:
+    """Return the ways in which each word is written, by the word without accents and case."""
+    forms: dict[str, set[str]] = {}
+    for word in words:
+        forms.setdefault(_plain(word), set()).add(word.casefold())
+    return forms
 
 
 def _plain(word: str) -> str:
