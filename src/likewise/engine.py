@@ -26,7 +26,7 @@ from likewise.classify import Classifier
 from likewise.config import DEFAULT_MAX_ENTRIES, Policies
 from likewise.embed import Embedder, Vectors
 from likewise.entry import Entry, Provenance, exact_key, new_entry_id
-from likewise.errors import EmbedderError, StoreError
+from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.index import Match, Record
@@ -84,6 +84,10 @@ class Engine:
         clock: Seconds since the epoch.
         progress: Told of the rebuilding of the index at start.
         judging: A verifier in service, for the categories with a ``probability_threshold``.
+
+    Raises:
+        ConfigError: The verifier was fitted with another embedder.
+        StoreError: The store cannot be read.
     """
 
     def __init__(
@@ -112,9 +116,7 @@ class Engine:
         self._names: set[str] = set()
         self._tidied_at = clock()
         rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
-        self.judging = judging
-        if judging is not None:
-            judging.learn(self.catalog.questions())
+        self.judging = self._briefed(judging)
         self._feedback = Feedback(store)
         for category in self.catalog.counts():
             self._evict(category)
@@ -297,6 +299,8 @@ class Engine:
     def neighbours(self, lookup: Lookup) -> list[Candidate]:
         """Return the entries nearest to a question whatever their similarity, for explanations."""
         vector = self._vectors.of(lookup.request.question)
+        if lookup.policy.probability_threshold is not None:
+            return self._judged(lookup, vector, -1.0)
         return [_candidate(r, s) for r, s in self._nearest(lookup, vector, -1.0)]
 
     def statistics(self) -> dict[str, Any]:
@@ -310,8 +314,19 @@ class Engine:
             "categories": report(self.stats.by_category(), self.catalog.counts()),
         }
 
-    def adopt(self, policies: Policies, *classifiers: tuple[str, Classifier]) -> None:
-        """Put other policies and classifiers in force, from the next request on."""
+    def adopt(
+        self,
+        policies: Policies,
+        *classifiers: tuple[str, Classifier],
+        judging: Judging | None,
+    ) -> None:
+        """Put other policies, classifiers and a verifier in force, from the next request on.
+
+        Raises:
+            ConfigError: The verifier was fitted with another embedder; nothing has changed.
+        """
+        if judging is not self.judging:
+            self.judging = self._briefed(judging)
         self.policies = policies
         self.classifiers = classifiers
 
@@ -329,6 +344,18 @@ class Engine:
         self.store.close()
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _briefed(self, judging: Judging | None) -> Judging | None:
+        """Return a verifier that knows what is stored."""
+        if judging is not None:
+            if judging.embedder != self.embedder.name:
+                msg = (
+                    f"the verifier was fitted with the embedder {judging.embedder}, in use is "
+                    f"{self.embedder.name}; run likewise tune again, or take the other embedder"
+                )
+                raise ConfigError(msg)
+            judging.learn(self.catalog.questions())
+        return judging
 
     def _known(self, name: str) -> str:
         """Return ``name``, or the default's once callers have invented too many names."""

@@ -52,7 +52,7 @@ def rebuild(
                     vector = None  # damaged on disk: equal questions are still answered
             elif row.vector is not None:
                 foreign += 1
-            yield _record(row, scope), vector
+            yield _record(row, scope, indexed=vector is not None), vector
 
     catalog.load(rows())
     if expired:
@@ -66,13 +66,14 @@ def rebuild(
         )
 
 
-def _record(row: IndexRow, scope: bytes) -> Record:
+def _record(row: IndexRow, scope: bytes, *, indexed: bool) -> Record:
     return Record(
         row.id,
         exact_key(scope, row.category, row.question),
         scope,
         row.category,
-        row.question,
+        # As in service: what is never compared need not be held in memory.
+        row.question if indexed else "",
         row.created_at,
         row.expires_at,
         row.epoch,

@@ -8,11 +8,12 @@ from likewise import Cache, Hit
 from likewise.bench.prompts import Prompt
 from likewise.config import load
 from likewise.errors import ConfigError
+from likewise.gateway.reload import Follower
 from likewise.learn.labels import joined, label
 from likewise.learn.tune import Tuned, tune
 from likewise.learn.verifier import Verifier, load_verifier
 from likewise.learn.write import write_policy
-from likewise.opening import judging_of
+from likewise.opening import from_config, judging_of
 from likewise.testing import HashingEmbedder
 
 EMBEDDER = HashingEmbedder(64)
@@ -146,6 +147,34 @@ def test_a_verifier_is_read_back_as_written(tuned: Tuned, tmp_path: Path) -> Non
     again: Verifier = load_verifier(path, checksum)
     assert again.codes == tuned.verifier.codes
     assert (again.trees.value == tuned.verifier.trees.value).all()
+
+
+def test_a_verifier_of_another_embedder_is_refused(tuned: Tuned, tmp_path: Path) -> None:
+    """Cosines of another embedder mean something else: opening says so in one line."""
+    path = tmp_path / "policy.yaml"
+    write_policy(tuned, path, base={"store": "memory://", "embedding": {"model": "hashing"}})
+    with pytest.raises(ConfigError, match="fitted with the embedder hashing/64") as caught:
+        Cache.open(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_running_gateway_takes_over_a_tuned_policy(tuned: Tuned, tmp_path: Path) -> None:
+    """Thresholds and verifier come together; a damaged verifier leaves both as they were."""
+    path = tmp_path / "policy.yaml"
+    base = {"store": "memory://", "embedding": {"model": "hashing", "dimensions": 64}}
+    path.write_text(yaml.safe_dump(base))
+    engine = from_config(path)
+    follower = Follower(engine, load(path))
+    write_policy(tuned, path, base=base)
+    assert follower.look()
+    assert engine.judging is not None
+    assert engine.policies.of("git").probability_threshold is not None
+    judging = engine.judging
+    path.with_suffix(".verifier").write_bytes(b"damaged")
+    path.write_text(path.read_text("utf-8").replace("checksum: ", "checksum: 0"))
+    assert not follower.look()
+    assert engine.judging is judging
+    engine.close()
 
 
 @pytest.mark.parametrize("damage", ["gone", "flipped", "other"])

@@ -14,6 +14,7 @@ from likewise.classify.rules import Rules
 from likewise.config import Config, load
 from likewise.engine import Engine
 from likewise.errors import ConfigError
+from likewise.opening import judging_of
 
 logger = logging.getLogger("likewise")
 
@@ -38,7 +39,8 @@ class Follower:
         """Look at the file every second until cancelled."""
         while True:
             await asyncio.sleep(_POLL_S)
-            self.look()
+            # In a thread: a new verifier reads every stored question.
+            await asyncio.to_thread(self.look)
 
     def look(self) -> bool:
         """Take over a changed file; return whether new policies are in force."""
@@ -47,16 +49,19 @@ class Follower:
         if path is None or stamp is None or stamp == self._stamp:
             return False
         self._stamp = stamp
+        engine = self._engine
         try:
             config = load(path)
+            old, new = self._in_file, _values(config)
+            same = old["verifier"] == new["verifier"]
+            judging = engine.judging if same else judging_of(config)
+            engine.adopt(config.policies, ("rule", Rules(config.rules)), judging=judging)
         except ConfigError as error:
             logger.error("the changed config is refused, the old policies stay: %s", error)
             return False
-        old, new = self._in_file, _values(config)
         late = [name for name in _AT_START_ONLY if old[name] != new[name]]
         if late:
             logger.warning("these changes take effect at the next start: %s", ", ".join(late))
-        self._engine.adopt(config.policies, ("rule", Rules(config.rules)))
         self._in_file = new
         logger.info("new policies are in force from %s", path)
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from threading import Lock
 
@@ -284,11 +284,3 @@ def _stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= _LEAST_STEM:
             return word[: -len(ending)]
     return word
-
-
-def count_words(texts: Iterable[str], readings: Readings) -> Vocabulary:
-    """Return the vocabulary of stored questions."""
-    vocabulary = Vocabulary()
-    for text in texts:
-        vocabulary.add(readings.of(text))
-    return vocabulary

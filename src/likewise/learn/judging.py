@@ -21,6 +21,11 @@ class Judging:
         self._readings = Readings()
         self._vocabularies = {name: Vocabulary() for name in verifier.codes}
 
+    @property
+    def embedder(self) -> str:
+        """Name of the embedder whose cosines the verifier has learned from."""
+        return self._verifier.embedder
+
     def learn(self, questions: Iterable[tuple[str, str]]) -> None:
         """Take note of stored questions, each with its category."""
         for category, question in questions:

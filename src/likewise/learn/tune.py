@@ -126,7 +126,8 @@ def tune(
     served_labels = joined(second)
     judged = _by_category(served_labels, folded.scores(served_labels, codes))
     rows = np.concatenate([_coded(labels, codes), _coded(served_labels, codes)])
-    verifier = Verifier(fit_trees(rows, np.concatenate([labels.right, served_labels.right])), codes)
+    right = np.concatenate([labels.right, served_labels.right])
+    verifier = Verifier(fit_trees(rows, right), codes, embedder.name)
     step()
     share = 1 if risk >= POINT_ESTIMATE else len(judged)
     certificates = {

@@ -29,11 +29,13 @@ class Verifier:
     """Boosted trees over pair features, fitted on the labels of the categories it names.
 
     ``codes`` gives each category a number for the feature ``category``; a category it does not name
-    is not judged: a verifier of other categories is no better than the cosine.
+    is not judged: a verifier of other categories is no better than the cosine. ``embedder`` is the
+    name of the embedder whose cosines it has learned from: those of another mean something else.
     """
 
     trees: Trees
     codes: Mapping[str, float]
+    embedder: str
 
     def judge(
         self,
@@ -77,6 +79,7 @@ class Verifier:
             "format": _FORMAT,
             "features": NAMES,
             "codes": dict(self.codes),
+            "embedder": self.embedder,
             "base": self.trees.base,
             "depth": self.trees.depth,
         }
@@ -121,4 +124,4 @@ def load_verifier(path: Path, checksum: str) -> Verifier:
             base=meta["base"],
             depth=meta["depth"],
         )
-    return Verifier(trees, meta["codes"])
+    return Verifier(trees, meta["codes"], meta["embedder"])
