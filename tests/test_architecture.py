@@ -21,8 +21,8 @@ NO_IO = {
 }  # fmt: skip
 INNER_ORDER = [
     *VALUES, "breaker", "classify", "embed", "testing", "index", "stores", "schema", "config",
-    "vectors", "catalog", "stats", "faults", "feedback", "rebuild", "learn", "engine", "opening",
-    "explain", "front", "aio", "cache",
+    "vectors", "catalog", "stats", "faults", "feedback", "upkeep", "rebuild",
+    "learn", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

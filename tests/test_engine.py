@@ -297,12 +297,12 @@ def test_counters_reach_the_store_even_after_it_failed(open_cache: Open, clock: 
     cache = open_cache(store=store)
     cache.check("question", category="code")
     store.failing = StoreError
-    cache._engine.tidy()
+    cache._engine.upkeep.tidy()
     store.failing = None
     clock.advance(100)
     cache.store("question", "answer", category="code")
     assert store.counters()["code", "requests"] == 1
-    cache._engine.tidy()
+    cache._engine.upkeep.tidy()
     assert store.counters()["code", "requests"] == 1
 
 

@@ -174,13 +174,13 @@ class AsyncCache(Front):
 
     async def drop(self, entry_id: str) -> bool:
         """See ``Cache.drop``."""
-        return bool(await self._run(self._writes, self._engine.forget, [entry_id]))
+        return bool(await self._run(self._writes, self._engine.upkeep.forget, [entry_id]))
 
     async def clear(self, *, category: str | None = None, scope: Scope | None = None) -> int:
         """See ``Cache.clear``."""
         digest = None if scope is None else scope.digest()
         return await self._run(
-            self._writes, lambda: self._engine.clear(category=category, scope=digest)
+            self._writes, lambda: self._engine.upkeep.clear(category=category, scope=digest)
         )
 
     async def explain(
@@ -192,7 +192,7 @@ class AsyncCache(Front):
 
     async def tidy(self) -> None:
         """Delete what has expired and save the statistics; the gateway does so now and then."""
-        await self._run(self._writes, self._engine.tidy)
+        await self._run(self._writes, self._engine.upkeep.tidy)
 
     async def close(self) -> None:
         """See ``Cache.close``."""

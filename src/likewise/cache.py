@@ -197,7 +197,7 @@ class Cache(Front):
         Raises:
             StoreError: The store failed; the entry is served no more by this process.
         """
-        return bool(self._engine.forget([entry_id]))
+        return bool(self._engine.upkeep.forget([entry_id]))
 
     def clear(self, *, category: str | None = None, scope: Scope | None = None) -> int:
         """Delete the entries of a category, of a scope, of both, or all; return how many.
@@ -206,7 +206,7 @@ class Cache(Front):
             StoreError: The store failed.
         """
         digest = None if scope is None else scope.digest()
-        return self._engine.clear(category=category, scope=digest)
+        return self._engine.upkeep.clear(category=category, scope=digest)
 
     def explain(
         self, question: str, *, category: str | None = None, scope: Scope | None = None

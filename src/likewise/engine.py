@@ -6,13 +6,15 @@
     keep                                              after a miss
 
 Only ``finish`` (on a hit) and ``keep`` touch the store; a miss touches neither disk nor network.
+
+The file is long because the steps share every part and are read one after the other; what does not
+belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, ``explain``.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -48,9 +50,8 @@ from likewise.rebuild import Progress, rebuild
 from likewise.request import Request
 from likewise.stats import Stats, report
 from likewise.stores import Store
+from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
-
-_HOUSEKEEPING_S = 30.0
 
 _MOST_UNLISTED = 1_000
 """Categories that callers may name beyond the listed ones: bounds statistics and memory."""
@@ -114,12 +115,20 @@ class Engine:
         self._vectors = VectorMemo(embedder)
         self._keeping = [threading.Lock() for _ in range(_KEY_LOCKS)]
         self._names: set[str] = set()
-        self._tidied_at = clock()
+        self.upkeep = Upkeep(
+            store=store,
+            catalog=self.catalog,
+            stats=self.stats,
+            faults=self.faults,
+            clock=clock,
+            quota=lambda name: self.policies.of(name).quota_entries(max_entries),
+            max_entries=max_entries,
+        )
         rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
         self.judging = self._briefed(judging)
         self._feedback = Feedback(store)
         for category in self.catalog.counts():
-            self._evict(category)
+            self.upkeep.evict(category)
 
     # -- a lookup ---------------------------------------------------------------------------------
 
@@ -236,9 +245,8 @@ class Engine:
         if self.judging is not None:
             self.judging.learn([(policy.name, request.question)])
         self.stats.add(policy.name, stored=1)
-        self._evict(policy.name)
-        if now - self._tidied_at >= _HOUSEKEEPING_S:
-            self.tidy()
+        self.upkeep.evict(policy.name)
+        self.upkeep.tidy_now_and_then()
         return entry
 
     def try_keep(
@@ -258,21 +266,6 @@ class Engine:
             self.faults.report(self.category_of(request)[0], "internal", error)
         return None
 
-    def forget(self, entry_ids: Sequence[str]) -> int:
-        """Delete entries from store and index; return how many the store held."""
-        self.catalog.remove(entry_ids)
-        return self.store.delete(entry_ids)
-
-    def clear(self, *, category: str | None = None, scope: bytes | None = None) -> int:
-        """Delete the entries of a category, of a scope, of both, or all; return how many."""
-        # Chosen first: what is stored in the meantime stays in both.
-        known = self.catalog.select(
-            lambda r: category in (None, r.category) and scope in (None, r.scope)
-        )
-        gone = self.store.clear(category=category, scope=scope)
-        self.catalog.remove([*gone, *known])
-        return len(gone)
-
     def verdict(self, entry_id: str, *, correct: bool, question: str | None) -> bool:
         """Take what a user said of an entry; return whether the entry is known."""
         record = self.catalog.record(entry_id)
@@ -280,7 +273,7 @@ class Engine:
             return False
         self.stats.add(record.category, **{f"feedback_{'right' if correct else 'wrong'}": 1})
         if self._feedback.judge(record, correct=correct, question=question):
-            self.forget([entry_id])
+            self.upkeep.forget([entry_id])
         return True
 
     def category_of(self, request: Request) -> tuple[str, str]:
@@ -330,17 +323,9 @@ class Engine:
         self.policies = policies
         self.classifiers = classifiers
 
-    def tidy(self) -> None:
-        """Delete what has expired and hand the counters to the store; no fault gets out."""
-        now = self._tidied_at = self.clock()
-        expired = self.catalog.expired(now)
-        if expired:
-            self._discard(expired, why="expired")
-        self._flush()
-
     def close(self) -> None:
         """Save the counters and close the store."""
-        self._flush()
+        self.upkeep.flush()
         self.store.close()
 
     # -- inside -----------------------------------------------------------------------------------
@@ -438,34 +423,6 @@ class Engine:
         except Exception as error:
             self.faults.report(lookup.policy.name, "embedder", error)
             return None
-
-    def _quota(self, category: str) -> int:
-        return self.policies.of(category).quota_entries(self.max_entries)
-
-    def _evict(self, category: str) -> None:
-        victims = self.catalog.victims(category, quota=self._quota, max_entries=self.max_entries)
-        if victims:
-            self._discard(victims, why="evicted")
-
-    def _flush(self) -> None:
-        new = self.stats.unflushed()
-        if not new:
-            return
-        try:
-            self.store.add_counters(new)
-        except StoreError as error:
-            self.stats.unflush(new)
-            self.faults.report(DEFAULT, "store", error)
-
-    def _discard(self, entry_ids: Sequence[str], *, why: str) -> None:
-        """Delete entries nobody asked to delete: a store that fails now is asked again later."""
-        records = [r for i in entry_ids if (r := self.catalog.record(i)) is not None]
-        for category, count in Counter(r.category for r in records).items():
-            self.stats.add(category, **{why: count})
-        try:
-            self.forget(entry_ids)
-        except StoreError as error:
-            self.faults.report(DEFAULT, "store", error)
 
 
 def _candidate(

@@ -1,0 +1,97 @@
+"""Keeps the house within its bounds: forgetting, eviction, expiry, and saving the statistics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from likewise.catalog import Catalog
+from likewise.category import DEFAULT
+from likewise.errors import StoreError
+from likewise.faults import Faults
+from likewise.stats import Stats
+from likewise.stores import Store
+
+_EVERY_S = 30.0
+
+
+class Upkeep:
+    """Deletes from store and index alike. Safe to use from many threads.
+
+    ``quota`` gives the most entries of a category, ``max_entries`` is the bound of all together.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        stats: Stats,
+        faults: Faults,
+        clock: Callable[[], float],
+        quota: Callable[[str], int],
+        max_entries: int,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._stats = stats
+        self._faults = faults
+        self._clock = clock
+        self._quota = quota
+        self._max_entries = max_entries
+        self._tidied_at = clock()
+
+    def forget(self, entry_ids: Sequence[str]) -> int:
+        """Delete entries from store and index; return how many the store held."""
+        self._catalog.remove(entry_ids)
+        return self._store.delete(entry_ids)
+
+    def clear(self, *, category: str | None = None, scope: bytes | None = None) -> int:
+        """Delete the entries of a category, of a scope, of both, or all; return how many."""
+        # Chosen first: what is stored in the meantime stays in both.
+        known = self._catalog.select(
+            lambda r: category in (None, r.category) and scope in (None, r.scope)
+        )
+        gone = self._store.clear(category=category, scope=scope)
+        self._catalog.remove([*gone, *known])
+        return len(gone)
+
+    def tidy(self) -> None:
+        """Delete what has expired and hand the counters to the store; no fault gets out."""
+        now = self._tidied_at = self._clock()
+        expired = self._catalog.expired(now)
+        if expired:
+            self._discard(expired, why="expired")
+        self.flush()
+
+    def tidy_now_and_then(self) -> None:
+        """Tidy when that is some time ago; called on the way of a write."""
+        if self._clock() - self._tidied_at >= _EVERY_S:
+            self.tidy()
+
+    def evict(self, category: str) -> None:
+        """Delete what a category, or the whole, holds beyond its bound."""
+        victims = self._catalog.victims(category, quota=self._quota, max_entries=self._max_entries)
+        if victims:
+            self._discard(victims, why="evicted")
+
+    def flush(self) -> None:
+        """Hand the counters collected so far to the store; no fault gets out."""
+        new = self._stats.unflushed()
+        if not new:
+            return
+        try:
+            self._store.add_counters(new)
+        except StoreError as error:
+            self._stats.unflush(new)
+            self._faults.report(DEFAULT, "store", error)
+
+    def _discard(self, entry_ids: Sequence[str], *, why: str) -> None:
+        """Delete entries nobody asked to delete: a store that fails now is asked again later."""
+        records = [r for i in entry_ids if (r := self._catalog.record(i)) is not None]
+        for category, count in Counter(r.category for r in records).items():
+            self._stats.add(category, **{why: count})
+        try:
+            self.forget(entry_ids)
+        except StoreError as error:
+            self._faults.report(DEFAULT, "store", error)
