@@ -30,6 +30,8 @@ class Category:
         similarity_threshold: Least cosine similarity of a semantic hit, 0 to 1; higher is stricter.
         probability_threshold: Least probability of being right, by the verifier, of a semantic hit;
             ``None`` leaves the decision to similarity and guards.
+        error_budget: Wrong answers per hit that are tolerated, above 0 and below 1; learning in
+            service moves the threshold as far as this allows.
         ttl: How long an answer may be served, in seconds or as ``"2m"``; ``None`` means for ever.
         quota: Most entries of this category: a whole number, or a share of the cache's
             ``max_entries`` when it is a fraction up to 1.0; ``None`` leaves only that total.
@@ -48,6 +50,7 @@ class Category:
     name: str
     similarity_threshold: float = field(default=0.95, kw_only=True)
     probability_threshold: float | None = field(default=None, kw_only=True)
+    error_budget: float = field(default=0.02, kw_only=True)
     ttl: float | str | None = field(default=86400.0, kw_only=True)
     quota: float | None = field(default=None, kw_only=True)
     cacheable: bool = field(default=True, kw_only=True)
@@ -71,6 +74,12 @@ class Category:
             msg = (
                 f"{where}: probability_threshold is {self.probability_threshold}; it is a "
                 "probability between 0 and 1, and higher is stricter"
+            )
+            raise ConfigError(msg)
+        if not 0 < self.error_budget < 1:
+            msg = (
+                f"{where}: error_budget is {self.error_budget}; it is a share of the hits above 0 "
+                "and below 1, such as 0.02"
             )
             raise ConfigError(msg)
         if isinstance(self.ttl, str):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +28,7 @@ _LEAST_THRESHOLD = 0.5
 Duration = int | float | str
 Positive = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Price = Annotated[float, Meta(ge=0)]
 
 
@@ -36,6 +37,7 @@ class PolicySettings(msgspec.Struct, kw_only=True):
 
     similarity_threshold: float | UnsetType = UNSET
     probability_threshold: float | UnsetType | None = UNSET
+    error_budget: float | UnsetType = UNSET
     ttl: Duration | UnsetType | None = UNSET
     quota: int | float | UnsetType | None = UNSET
     cacheable: bool | UnsetType = UNSET
@@ -85,6 +87,27 @@ class VerifierSettings(msgspec.Struct, kw_only=True):
     checksum: str | None = None
 
 
+class JudgeModelSettings(_Discreet, kw_only=True):
+    """The model that judges answers, at any OpenAI-compatible server."""
+
+    base_url: str | None = None
+    model: str | None = None
+    api_key: str | None = None
+    timeout: Duration = "30s"
+
+
+class LearningSettings(msgspec.Struct, kw_only=True):
+    """Learning in service."""
+
+    enabled: bool = False
+    judge: Literal["exact", "similar", "model"] = "exact"
+    similar: Share = 0.9
+    judge_model: JudgeModelSettings = msgspec.field(default_factory=JudgeModelSettings)
+    risk: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    share: bool = True
+    audit_rate: Share = 0.02
+
+
 class UpstreamSettings(_Discreet, kw_only=True):
     """The model behind the gateway."""
 
@@ -126,6 +149,7 @@ class Settings(msgspec.Struct, kw_only=True):
     builtin_categories: bool = True
     builtin_rules: bool = True
     verifier: VerifierSettings = msgspec.field(default_factory=VerifierSettings)
+    learning: LearningSettings = msgspec.field(default_factory=LearningSettings)
     gateway: GatewaySettings = msgspec.field(default_factory=GatewaySettings)
     prices: dict[str, PriceSettings] = msgspec.field(default_factory=dict)
 
@@ -206,6 +230,12 @@ def _policies(settings: Settings) -> Policies:
         raise ConfigError(msg)
     default = _merged(Category(DEFAULT), settings.defaults, "defaults")
     listed = dict(TAXONOMY) if settings.builtin_categories else {}
+    if settings.defaults.error_budget is not UNSET:
+        # The taxonomy says nothing of budgets: the user's word holds for all of it.
+        listed = {
+            name: replace(category, error_budget=default.error_budget)
+            for name, category in listed.items()
+        }
     for name, given in settings.categories.items():
         base = listed.get(check_name(name)) or default.renamed(name)
         listed[name] = _merged(base, given, f"categories.{name}")
@@ -214,6 +244,7 @@ def _policies(settings: Settings) -> Policies:
 
 def _check_timeouts(settings: Settings) -> None:
     seconds(settings.embedding.timeout, what="embedding.timeout")
+    seconds(settings.learning.judge_model.timeout, what="learning.judge_model.timeout")
     seconds(settings.upstream.timeout, what="upstream.timeout")
     seconds(settings.upstream.connect_timeout, what="upstream.connect_timeout")
 

@@ -13,6 +13,7 @@ belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, `
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,9 @@ from itertools import zip_longest
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from likewise.answers import answer_digest
 from likewise.catalog import Catalog
 from likewise.category import DEFAULT, Category, check_name
 from likewise.classify import Classifier
@@ -32,7 +35,9 @@ from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.index import Match, Record
-from likewise.learn.judging import Judging
+from likewise.learn.judge import ExactJudge, Judge
+from likewise.learn.judging import Judging, Pairs
+from likewise.learn.learner import Learner, Terms
 from likewise.policy import (
     Candidate,
     Decision,
@@ -52,6 +57,8 @@ from likewise.stats import Stats, report
 from likewise.stores import Store
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
+
+logger = logging.getLogger("likewise")
 
 _MOST_UNLISTED = 1_000
 """Categories that callers may name beyond the listed ones: bounds statistics and memory."""
@@ -85,6 +92,8 @@ class Engine:
         clock: Seconds since the epoch.
         progress: Told of the rebuilding of the index at start.
         judging: A verifier in service, for the categories with a ``probability_threshold``.
+        learning: How to learn in service; ``None`` is not to.
+        judge: Tells whether two answers serve the same question; without one only equal ones do.
 
     Raises:
         ConfigError: The verifier was fitted with another embedder.
@@ -102,6 +111,8 @@ class Engine:
         clock: Callable[[], float] = time.time,
         progress: Progress | None = None,
         judging: Judging | None = None,
+        learning: Terms | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.store = store
         self.embedder = embedder
@@ -125,7 +136,13 @@ class Engine:
             max_entries=max_entries,
         )
         rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
-        self.judging = self._briefed(judging)
+        self.audits_aside = False
+        """Whether the front door audits hits off the caller's path; else an audit is a miss."""
+        self.judging = self._briefed(
+            Judging(None) if judging is None and learning is not None else judging
+        )
+        self._judge = judge
+        self.learner = None if learning is None else self._learner(learning)
         self._feedback = Feedback(store)
         for category in self.catalog.counts():
             self.upkeep.evict(category)
@@ -160,9 +177,12 @@ class Engine:
         except EmbedderError as error:
             self.faults.report(policy.name, "embedder", error)
             return Miss(policy.name, Reason.EMBEDDER_FAULT)
+        if self.learner is not None and not policy.exact_only:
+            policy = self.learner.policy(policy)
+            lookup = replace(lookup, policy=policy)
         floor = threshold_of(request, policy)
         if policy.probability_threshold is not None:
-            return self._decide(lookup, self._judged(lookup, vector, floor))
+            return self._audited(lookup, self._decide(lookup, self._judged(lookup, vector, floor)))
         matches = self._nearest(lookup, vector, floor)
         return self._decide(
             lookup, [_candidate(record, similarity) for record, similarity in matches]
@@ -237,8 +257,11 @@ class Engine:
             now,
             entry.expires_at,
             policy.epoch,
+            entry.answer_digest,
         )
         # Two answers to one question must reach the store and the index in the same order.
+        if vector is not None:
+            self.learn(lookup, answer, vector)
         with self._keeping[lookup.key[0] % len(self._keeping)]:
             self.store.put(entry)
             self.catalog.add(record, vector)
@@ -248,6 +271,39 @@ class Engine:
         self.upkeep.evict(policy.name)
         self.upkeep.tidy_now_and_then()
         return entry
+
+    def learn(self, lookup: Lookup, answer: object, vector: Vectors | None = None) -> None:
+        """Learn from a fresh answer whether those nearest would have served; no fault gets out."""
+        learner = self.learner
+        if learner is None or lookup.policy.exact_only or not lookup.policy.cacheable:
+            return
+        question, category = lookup.request.question, lookup.policy.name
+
+        def near() -> list[Match]:
+            found = self._vectors.of(question) if vector is None else vector
+            return self._nearest(lookup, found, -1.0)
+
+        def same(pairs: Pairs, best: int) -> NDArray[np.float64]:
+            return self._compare(question, pairs, best, answer)
+
+        try:
+            right = learner.answered(lookup.key, question, category, near, same)
+        except Exception as error:
+            self.faults.report(category, "learning", error)
+        else:
+            if right is not None:
+                self.stats.add(category, labels=1, labels_wrong=not right)
+
+    def audited(self, lookup: Lookup, hit: Hit, answer: object) -> None:
+        """Learn from the model's answer to a question that ``hit`` was served to."""
+        self.learn(lookup, answer)
+        stored = self.store.get(hit.entry_id)
+        if stored is None:
+            return
+        right = (self._judge or ExactJudge()).same(lookup.request.question, stored.answer, answer)
+        if right is False:
+            self.stats.add(hit.category, audited_wrong=1)
+            self.verdict(hit.entry_id, correct=False, question=lookup.request.question)
 
     def try_keep(
         self,
@@ -272,6 +328,9 @@ class Engine:
         if record is None:
             return False
         self.stats.add(record.category, **{f"feedback_{'right' if correct else 'wrong'}": 1})
+        if self.learner is not None:
+            for key in self._feedback.meant(record, correct=correct, question=question):
+                self.learner.told(key, entry_id, correct=correct)
         if self._feedback.judge(record, correct=correct, question=question):
             self.upkeep.forget([entry_id])
         return True
@@ -298,13 +357,17 @@ class Engine:
 
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
+        categories = report(self.stats.by_category(), self.catalog.counts())
+        if self.learner is not None:
+            for name, found in categories.items():
+                found["learning"] = self.learner.report(self.policies.of(name))
         return {
             "entries": len(self.catalog),
             "max_entries": self.max_entries,
             "store": self.store.url,
             "embedder": self.embedder.name,
             "index": self.catalog.sizes(),
-            "categories": report(self.stats.by_category(), self.catalog.counts()),
+            "categories": categories,
         }
 
     def adopt(
@@ -318,14 +381,16 @@ class Engine:
         Raises:
             ConfigError: The verifier was fitted with another embedder; nothing has changed.
         """
-        if judging is not self.judging:
+        if judging is not self.judging and self.learner is None:
             self.judging = self._briefed(judging)
         self.policies = policies
         self.classifiers = classifiers
 
     def close(self) -> None:
-        """Save the counters and close the store."""
+        """Save the counters and what was learned, and close the store."""
         self.upkeep.flush()
+        if self.learner is not None:
+            self.learner.close()
         self.store.close()
 
     # -- inside -----------------------------------------------------------------------------------
@@ -333,7 +398,7 @@ class Engine:
     def _briefed(self, judging: Judging | None) -> Judging | None:
         """Return a verifier that knows what is stored."""
         if judging is not None:
-            if judging.embedder != self.embedder.name:
+            if judging.embedder not in {None, self.embedder.name}:
                 msg = (
                     f"the verifier was fitted with the embedder {judging.embedder}, in use is "
                     f"{self.embedder.name}; run likewise tune again, or take the other embedder"
@@ -369,13 +434,90 @@ class Engine:
         """Return the nearest entries with what the verifier thinks of them."""
         # How far the first stand out from the rest tells, so the rest is looked up whatever it is.
         near = self._nearest(lookup, vector, -1.0)
+        question, category = lookup.request.question, lookup.policy.name
         probabilities: list[float] = []
-        if self.judging is not None and near and near[0][1] >= floor:
-            probabilities = self.judging.judge(lookup.request.question, lookup.policy.name, near)
+        if self.learner is not None and near:
+            probabilities = self.learner.consider(
+                lookup.key,
+                question,
+                category,
+                near,
+                usable=lambda place: self._usable(lookup, near[place], floor),
+            )
+        elif self.judging is not None and near and near[0][1] >= floor:
+            probabilities = self.judging.judge(
+                category, self.judging.read(question, category, near)
+            )
         return [
             _candidate(record, similarity, probability=probability)
             for (record, similarity), probability in zip_longest(near, probabilities)
         ]
+
+    def _usable(self, lookup: Lookup, match: Match, floor: float) -> bool:
+        """Return whether nothing but its probability could stand against serving an entry."""
+        objection = standing_objection(
+            _candidate(*match),
+            request=lookup.request,
+            policy=lookup.policy,
+            now=self.clock(),
+            blocked=self._blocked(lookup.key),
+        )
+        return match[1] >= floor and objection is None
+
+    def _audited(self, lookup: Lookup, decision: Decision) -> Decision:
+        """Return a hit that is not to be audited as it is; one that is, as the door audits it."""
+        if self.learner is None or not isinstance(decision, Hit):
+            return decision
+        propensity = self.learner.served(lookup.key, decision.entry_id)
+        if propensity is None:
+            return decision
+        self.stats.add(decision.category, audits=1)
+        if self.audits_aside:
+            return replace(decision, audit=propensity)
+        return Miss(
+            decision.category,
+            Reason.AUDIT,
+            f"drawn with probability {propensity:.3f}",
+            decision.similarity,
+            decision.entry_id,
+            decision.threshold,
+            probability=decision.probability,
+        )
+
+    def _compare(
+        self, question: str, pairs: Pairs, best: int, answer: object
+    ) -> NDArray[np.float64]:
+        """Return of each pair whether its answer serves: 1, 0, or nan where it is not known."""
+        if self._judge is None:
+            equal = pairs.answers == answer_digest(answer)
+            return np.where(pairs.answers == 0, np.nan, equal.astype(np.float64))
+        known = np.full(len(pairs.answers), np.nan)
+        stored = self.store.get(pairs.entry_ids[best])
+        if stored is not None:
+            verdict = self._judge.same(question, stored.answer, answer)
+            known[best] = np.nan if verdict is None else float(verdict)
+        return known
+
+    def _learner(self, terms: Terms) -> Learner:
+        assert self.judging is not None  # noqa: S101 - the constructor has made one
+        return Learner(
+            judging=self.judging,
+            store=self.store,
+            embedder=self.embedder.name,
+            budget_of=lambda name: self.policies.of(name).error_budget,
+            categories=len(self.policies.categories) + 1,
+            terms=terms,
+            fault=lambda kind, error: self.faults.report(DEFAULT, kind, error),
+            alarmed=self._alarmed,
+        )
+
+    def _alarmed(self, category: str) -> None:
+        self.stats.add(category, drift_alarms=1)
+        logger.warning(
+            "category %s: its hits are wrong more often than its error budget allows; it is served "
+            "by the exact tier only until labels certify a threshold anew",
+            category,
+        )
 
     def _nearest(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Match]:
         now, blocked = self.clock(), self._blocked(lookup.key)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.answers import answer_digest
 from likewise.errors import StoreError
 from likewise.scope import digest_of
 
@@ -68,6 +69,11 @@ class Entry:
     def key(self) -> bytes:
         """Identity of the exact tier: the digest of scope, category and question."""
         return exact_key(self.scope, self.category, self.question)
+
+    @property
+    def answer_digest(self) -> int:
+        """What tells whether another entry's answer says the same; see ``answers``."""
+        return answer_digest(self.answer)
 
 
 def exact_key(scope: bytes, category: str, question: str) -> bytes:

@@ -7,6 +7,7 @@
     ├── EmbedderError           the embedder failed or did not answer in time
     │   ├── WeightsNotFoundError    the default embedder's weights are not installed
     │   └── WeightsCorruptError     weights are there, but are not the published ones
+    ├── JudgeError              a judge of answers failed; nothing is learned from the request
     ├── UpstreamError           the model behind could not be reached
     └── AddressInUseError       the port to listen on is taken
 
@@ -77,6 +78,10 @@ class WeightsNotFoundError(EmbedderError):
 
 class WeightsCorruptError(EmbedderError):
     """Weights are there, but they are not the published ones."""
+
+
+class JudgeError(LikewiseError):
+    """A judge of answers failed; nothing is learned from the request."""
 
 
 class UpstreamError(LikewiseError):

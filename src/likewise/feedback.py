@@ -41,6 +41,13 @@ class Feedback:
             if len(self._served) > _REMEMBERED_HITS:
                 self._served.popitem(last=False)
 
+    def meant(self, record: Record, *, correct: bool, question: str | None) -> tuple[bytes, ...]:
+        """Return the exact keys of the questions that a verdict is about; see ``judge``."""
+        if question is not None:
+            return (exact_key(record.scope, record.category, question),)
+        keys = self._served.get(record.entry_id, (record.key,))
+        return keys[-1:] if correct else keys
+
     def judge(self, record: Record, *, correct: bool, question: str | None) -> bool:
         """Take a verdict; return whether the answer itself is wrong, so that its entry must go.
 
@@ -50,11 +57,7 @@ class Feedback:
         Raises:
             StoreError: The verdict could not be kept.
         """
-        if question is not None:
-            keys: tuple[bytes, ...] = (exact_key(record.scope, record.category, question),)
-        else:
-            keys = self._served.get(record.entry_id, (record.key,))
-            keys = keys[-1:] if correct else keys
+        keys = self.meant(record, correct=correct, question=question)
         for key in keys:
             if key != record.key:
                 verdict = Verdict(record.key, key, correct)

@@ -14,6 +14,7 @@ from likewise.config import (
     DEFAULT_STORE,
     Config,
     EmbeddingSettings,
+    LearningSettings,
     Policies,
     load,
 )
@@ -22,7 +23,10 @@ from likewise.embed import Embedder
 from likewise.embed.registry import open_embedder
 from likewise.engine import Engine
 from likewise.errors import ConfigError
+from likewise.learn.judge import Judge, ModelJudge, SimilarJudge
 from likewise.learn.judging import Judging
+from likewise.learn.learner import Terms
+from likewise.learn.trees import require_fitting
 from likewise.learn.verifier import load_verifier
 from likewise.rebuild import Progress
 from likewise.stores import Store, open_store
@@ -71,8 +75,10 @@ def from_config(
     """
     if not isinstance(config, Config):
         config = Config() if config is None else load(config)
+    opened = embedder or embedder_of(config.settings.embedding)
+    learning, judge = learning_of(config.settings.learning, opened)
     return _engine(
-        embedder=embedder or embedder_of(config.settings.embedding),
+        embedder=opened,
         store=config.settings.store,
         policies=config.policies,
         rules=config.rules,
@@ -81,7 +87,38 @@ def from_config(
         clock=clock,
         progress=progress,
         judging=judging_of(config),
+        learning=learning,
+        judge=judge,
     )
+
+
+def learning_of(
+    settings: LearningSettings, embedder: Embedder
+) -> tuple[Terms | None, Judge | None]:
+    """Return how a configuration wants to learn, and its judge; ``None`` judges by equality.
+
+    Raises:
+        ConfigError: The judge model is not named.
+    """
+    if not settings.enabled:
+        return None, None
+    terms = Terms(risk=settings.risk, share=settings.share, audit_rate=settings.audit_rate)
+    match settings.judge:
+        case "similar":
+            return terms, SimilarJudge(embedder, settings.similar)
+        case "model":
+            model = settings.judge_model
+            if not model.base_url or not model.model:
+                msg = "learning.judge: model needs learning.judge_model with base_url and model"
+                raise ConfigError(msg)
+            timeout_s = seconds(model.timeout, what="learning.judge_model.timeout")
+            return terms, ModelJudge(
+                base_url=model.base_url,
+                model=model.model,
+                api_key=model.api_key,
+                timeout_s=timeout_s,
+            )
+    return terms, None
 
 
 def judging_of(config: Config) -> Judging | None:
@@ -121,7 +158,11 @@ def _engine(
     clock: Callable[[], float],
     progress: Progress | None,
     judging: Judging | None = None,
+    learning: Terms | None = None,
+    judge: Judge | None = None,
 ) -> Engine:
+    if learning is not None:
+        require_fitting()
     opened = open_store(store) if isinstance(store, str) else store
     classifiers: list[tuple[str, Classifier]] = [("rule", Rules(rules))]
     if classifier is not None:
@@ -136,6 +177,8 @@ def _engine(
             clock=clock,
             progress=progress,
             judging=judging,
+            learning=learning,
+            judge=judge,
         )
     except BaseException:
         opened.close()

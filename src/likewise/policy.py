@@ -37,6 +37,8 @@ class Reason(StrEnum):
     BELOW_THRESHOLD = "below-threshold"
     STALE = "stale"
     IMPROBABLE = "improbable"
+    UNCERTIFIED = "uncertified"
+    AUDIT = "audit"
     GUARD = "guard"
     BLOCKED_PAIR = "blocked-pair"
     EXACT_ONLY = "exact-only"
@@ -83,6 +85,7 @@ class Hit:
         answer: The stored answer, any JSON value.
         provenance: Where the answer came from.
         probability: That the answer is right, as a verifier sees it; ``None`` when not asked.
+        audit: With which probability this hit was drawn to be audited; ``None`` when it was not.
     """
 
     entry_id: str
@@ -95,6 +98,7 @@ class Hit:
     answer: Any = field(default=None, repr=False)
     provenance: Provenance = field(default_factory=Provenance)
     probability: float | None = None
+    audit: float | None = None
 
     def with_answer(self, answer: object, provenance: Provenance) -> Hit:
         """Return this hit with what the store held for it."""
@@ -257,6 +261,8 @@ def _objection(
         if not candidate.similarity >= threshold:
             return Reason.BELOW_THRESHOLD, f"{candidate.similarity:.3f} below {threshold:.3f}"
         least, probability = policy.probability_threshold, candidate.probability
+        if least is not None and least >= 1.0:
+            return Reason.UNCERTIFIED, "no threshold of this category is certified yet"
         if least is not None and probability is None:
             return Reason.IMPROBABLE, "no verifier has judged it"
         if least is not None and probability is not None and not probability >= least:

@@ -77,4 +77,5 @@ def _record(row: IndexRow, scope: bytes, *, indexed: bool) -> Record:
         row.created_at,
         row.expires_at,
         row.epoch,
+        row.answer_digest,
     )

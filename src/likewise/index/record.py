@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 class Record:
     """An entry without its answer and without its vector.
 
-    ``label`` is the entry's row in its partition, ``-1`` while it has none; only the partition
-    writes it.
+    ``answer`` is the digest of its answer, 0 when that is not known: whether two entries agree can
+    be told without I/O. ``label`` is the entry's row in its partition, ``-1`` while it has none;
+    only the partition writes it.
     """
 
     entry_id: str
@@ -21,4 +22,5 @@ class Record:
     created_at: float
     expires_at: float | None
     epoch: int
+    answer: int = 0
     label: int = -1

@@ -9,6 +9,7 @@ delta, the exact binomial tail, which is Clopper and Pearson's upper bound turne
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,13 @@ from numpy.typing import NDArray
 POINT_ESTIMATE = 0.5
 """At this risk a bound is as likely to fail as to hold: a point estimate."""
 
+POOL_RISK = 0.1
+"""Risk at which the hits of all categories together are held to the budget in ``pooled``."""
+
+POOL_SLACK = 1.5
+"""How many times the budget ``pooled`` lets a single category err, as a point estimate."""
+
+_POOL_STEPS = 400
 _STEP = 1.05
 """Each threshold tried admits about this many times the labels of the one before."""
 
@@ -95,6 +103,77 @@ def certify(
     labels, mistakes = int(best) + 1, int(errors[best])
     bound = upper_bound(labels, mistakes, risk)
     return Certificate(float(ranked[best]), labels, mistakes, bound, 0)
+
+
+def pooled(
+    samples: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]],
+    *,
+    budget: float,
+    weights: Mapping[str, float],
+) -> dict[str, Certificate]:
+    """Give categories one threshold in common, so that all their hits together keep the budget.
+
+    Where scores are probabilities a common threshold gives the most right hits for an overall error
+    rate: no category's last hit is then worse than another's. A category that would show an error
+    above ``POOL_SLACK`` times the budget has a stricter one of its own. The hits together pass the
+    exact binomial test at ``POOL_RISK``; of a single category the bound is a point estimate.
+
+    Args:
+        samples: Scores and whether each is wrong, by category; see ``certify``.
+        budget: Error per hit allowed over all.
+        weights: How much a label of each category counts: its share of the traffic over its share
+            of the labels.
+    """
+    ranked = {name: _ranked(*sample, limit=POOL_SLACK * budget) for name, sample in samples.items()}
+    scores = np.concatenate([found.scores for found in ranked.values()])
+    best, most = None, 0.0
+    for threshold in np.unique(np.quantile(scores, np.linspace(0, 1, _POOL_STEPS))):
+        places = {name: found.place(float(threshold)) for name, found in ranked.items()}
+        hits = sum(weights[name] * place for name, place in places.items())
+        wrong = sum(weights[name] * ranked[name].wrong(place) for name, place in places.items())
+        passes = tail(round(hits), math.ceil(wrong), budget) <= POOL_RISK
+        if passes and hits - wrong > most:
+            best, most = places, hits - wrong
+    found = {}
+    for name, sample in ranked.items():
+        count = 0 if best is None else best[name]
+        wrong_here = sample.wrong(count or len(sample.scores))
+        total = count or len(sample.scores)
+        found[name] = Certificate(
+            float(sample.scores[count - 1]) if count else None,
+            total,
+            wrong_here,
+            upper_bound(total, wrong_here, POINT_ESTIMATE),
+            0 if count else labels_needed(budget, POINT_ESTIMATE),
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranked:
+    """Scores from high to low, errors up to each, and which places keep a limit."""
+
+    scores: NDArray[np.float64]
+    errors: NDArray[np.int_]
+    passing: NDArray[np.intp]
+
+    def place(self, threshold: float) -> int:
+        """Return how many labels the loosest threshold that is no looser and passes admits."""
+        admitted = int(np.searchsorted(-self.scores, -threshold, side="right"))
+        found = int(np.searchsorted(self.passing, admitted, side="right"))
+        return int(self.passing[found - 1]) if found else 0
+
+    def wrong(self, count: int) -> int:
+        """Return how many of the first ``count`` are wrong."""
+        return int(self.errors[count - 1]) if count else 0
+
+
+def _ranked(scores: NDArray[np.float64], wrong: NDArray[np.bool_], *, limit: float) -> _Ranked:
+    order = np.argsort(-scores, kind="stable")
+    ranked, errors = scores[order], np.cumsum(wrong[order], dtype=np.int_)
+    places: NDArray[np.intp] = np.flatnonzero(np.diff(ranked, append=-np.inf)) + 1
+    passing = places[errors[places - 1] <= limit * places] if len(places) else places
+    return _Ranked(ranked, errors, passing)
 
 
 def _walk(

@@ -1,8 +1,9 @@
 """Cheap features of a question and a candidate, from which a verifier judges the pair.
 
 They say what a cosine cannot: which telling words one text has and the other lacks, whether
-numbers, units, negation or direction differ, whether the common words stand in one order. A text is
-read once (``Reading``) and remembered; comparing two readings costs tens of microseconds.
+numbers, units, negation or direction differ, whether the common words stand in one order, what
+labels have shown of such words (``evidence``), and whether the nearest entries agree on the answer.
+A text is read once (``Reading``) and remembered; comparing two readings costs tens of microseconds.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 from threading import Lock
+from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from likewise.guards.quantity import read_numbers, read_units
 from likewise.guards.wording import read_negation, read_sides, sides_oppose
+from likewise.learn import evidence
+from likewise.learn.evidence import Tokens, tokens_of
 
 Matrix = NDArray[np.float32]
 
@@ -57,10 +62,19 @@ NAMES = (
     "length_difference",
     "small_words_differ",
     "same_words",
+    "answers_agree",
+    "margin_to_other_answer",
     "density",
     "category",
+    *evidence.NAMES,
 )
-"""The features in order; the last two describe the partition, not the pair."""
+"""The features in order; those of ``evidence`` last, which are computed apart."""
+
+OWN = len(NAMES) - len(evidence.NAMES)
+"""How many of them ``pair_features`` computes."""
+
+CANDIDATES = 5
+"""How many of the nearest entries are judged."""
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w-]*")
@@ -68,28 +82,30 @@ _IDENTIFIER = re.compile(
     r"[\"'`\u201c][^\"'`\u201d]{1,40}[\"'`\u201d]|-{1,2}\w+"
     r"|[\w.~*-]*[_./~*][\w./~*-]*|\b[a-z]+[A-Z]\w*"
 )
-_SMALL_WORDS = frozenset(
-    "a an the is are was were be been being do does did of in on at to for and or it its this that "  # noqa: SIM905 - reads better than a hundred quoted words
+_SMALL_WORDS = (
+    "a an the is are was were be been being do does did of in on at to for and or it its this that "
     "these those i you he she we they my your his her our their me him them what which who how "
     "when where why can could will would should shall may might must have has had with as by from "
-    "if so just please there".split()
+    "if so just please there"
 )
 _ENDINGS = ("ing", "ed", "es", "s", "ly")
 _LEAST_STEM = 3
 _REACH = 8
 """How far apart two common words may stand to count as an inversion."""
 
+_HASH_MASK = 0xFFFFFFFF
 _MOST_CHARACTERS = 2_000
 _MOST_REMEMBERED = 20_000
 
 
 class Reading:
-    """What the features need of a text, read once."""
+    """What the features need of a text, read once. Words are hashes of their stems."""
 
     __slots__ = (
         "identifiers",
         "names",
         "negation",
+        "neighbours",
         "numbers",
         "sides",
         "trigrams",
@@ -101,8 +117,9 @@ class Reading:
     def __init__(self, text: str) -> None:
         text = text[:_MOST_CHARACTERS]
         lower = text.lower()
-        self.words = [_stem(word) for word in _WORD.findall(lower)]
+        self.words = [_hash(_stem(word)) for word in _WORD.findall(lower)]
         self.unique = frozenset(self.words)
+        self.neighbours = frozenset((3 * a ^ b) & _HASH_MASK for a, b in pairwise(self.words))
         self.names = frozenset(name.lower() for name in _NAME.findall(text))
         self.identifiers = frozenset(_IDENTIFIER.findall(text))
         padded = f" {lower} "
@@ -139,15 +156,15 @@ class Vocabulary:
 
     def __init__(self) -> None:
         self.questions = 0
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[int] = Counter()
 
     def add(self, reading: Reading) -> None:
         """Count a stored question."""
         self.questions += 1
         self._counts.update(reading.unique)
 
-    def rarity(self, word: str) -> float:
-        """Return how rare a word is: 1 when never stored, 0 when in every question.
+    def rarity(self, word: int) -> float:
+        """Return how rare a word's hash is: 1 when never stored, 0 when in every question.
 
         It is the logarithm of the inverse document frequency, as a share of its greatest value.
         """
@@ -157,65 +174,84 @@ class Vocabulary:
         return 1.0 - math.log1p(self._counts.get(word, 0)) / whole
 
 
+class Near(NamedTuple):
+    """An entry near a question: how its own question reads, their cosine, its answer's digest."""
+
+    reading: Reading
+    cosine: float
+    answer: int
+
+
 def pair_features(
-    question: Reading,
-    candidates: Sequence[Reading],
-    cosines: Sequence[float],
-    *,
-    next_cosine: float,
-    vocabulary: Vocabulary,
-    category: float,
+    question: Reading, near: Sequence[Near], *, vocabulary: Vocabulary, category: float
 ) -> Matrix:
-    """Return the features of a question and its nearest candidates, nearest first.
+    """Return the features of a question with each of its nearest entries but those of evidence.
 
     Args:
         question: What is asked.
-        candidates: The stored questions, ``n`` of them.
-        cosines: Their cosines to the question, descending.
-        next_cosine: That of the candidate after the last, 0 when there is none.
+        near: The nearest entries, nearest first. Of more than ``CANDIDATES`` the first are judged;
+            the others tell how far these stand out, and which answers are near.
         vocabulary: Of the category's stored questions.
         category: The category's code, see ``Verifier``.
 
     Returns:
-        float32 of shape ``(n, len(NAMES))``.
+        float32 of shape ``(min(n, CANDIDATES), len(NAMES))``; the columns from ``OWN`` on are zero.
     """
+    judged = near[:CANDIDATES]
     rarity = {word: vocabulary.rarity(word) for word in question.unique}
     weight = sum(rarity.values()) or 1.0
-    following = [*cosines[1:], next_cosine]
+    cosines = [entry.cosine for entry in judged]
+    following = [*cosines[1:], near[len(judged)].cosine if len(near) > len(judged) else 0.0]
+    answers = [entry.answer for entry in near]
     density = math.log1p(vocabulary.questions)
-    rows = []
-    for rank, candidate in enumerate(candidates):
-        cosine = cosines[rank]
-        rows.append(
-            (
-                cosine,
-                cosines[0] - cosine,
-                cosine - following[rank],
-                cosine - following[-1],
-                rank,
-                *_words(question, candidate, rarity, weight, vocabulary),
-                question.numbers != candidate.numbers,
-                question.units != candidate.units,
-                question.negation != candidate.negation,
-                sides_oppose(question.sides, candidate.sides) is not None,
-                len(question.names ^ candidate.names),
-                len(question.names - candidate.names),
-                len(candidate.names - question.names),
-                len(question.identifiers ^ candidate.identifiers),
-                len(question.identifiers & candidate.identifiers),
-                *_order(question, candidate),
-                *_shape(question, candidate),
-                density,
-                category,
-            )
+    rows = np.zeros((len(judged), len(NAMES)), np.float32)
+    for rank, (candidate, cosine, answer) in enumerate(judged):
+        others = (
+            entry.cosine
+            for place, entry in enumerate(near)
+            if place != rank and (entry.answer != answer or not answer)
         )
-    return np.array(rows, dtype=np.float32)
+        other = next(others, None)
+        rows[rank, :OWN] = (
+            cosine,
+            cosines[0] - cosine,
+            cosine - following[rank],
+            cosine - following[-1],
+            rank,
+            *_words(question, candidate, rarity, weight, vocabulary),
+            question.numbers != candidate.numbers,
+            question.units != candidate.units,
+            question.negation != candidate.negation,
+            sides_oppose(question.sides, candidate.sides) is not None,
+            len(question.names ^ candidate.names),
+            len(question.names - candidate.names),
+            len(candidate.names - question.names),
+            len(question.identifiers ^ candidate.identifiers),
+            len(question.identifiers & candidate.identifiers),
+            *_order(question, candidate),
+            *_shape(question, candidate),
+            answers.count(answer) if answer else 1,
+            1.0 if other is None else cosine - other,
+            density,
+            category,
+        )
+    return rows
+
+
+def pair_tokens(question: Reading, near: Sequence[Near], salt: int) -> Tokens:
+    """Return the tokens of a question with each of its nearest entries, see ``evidence``."""
+    return tokens_of(
+        question.unique,
+        question.neighbours,
+        [(entry.reading.unique, entry.reading.neighbours) for entry in near[:CANDIDATES]],
+        salt,
+    )
 
 
 def _words(
     question: Reading,
     candidate: Reading,
-    rarity: dict[str, float],
+    rarity: dict[int, float],
     weight: float,
     vocabulary: Vocabulary,
 ) -> tuple[float, ...]:
@@ -239,7 +275,7 @@ def _words(
 
 def _order(question: Reading, candidate: Reading) -> tuple[float, float]:
     """Return the inversions among common words, and the share of neighbours that stay so."""
-    places: dict[str, int] = {}
+    places: dict[int, int] = {}
     for word in candidate.words:
         if word in question.unique:
             places.setdefault(word, len(places))
@@ -270,13 +306,20 @@ def _shape(question: Reading, candidate: Reading) -> tuple[float, ...]:
         math.log1p(length),
         math.log1p(other),
         abs(length - other),
-        len((question.unique ^ candidate.unique) & _SMALL_WORDS),
+        len((question.unique ^ candidate.unique) & _SMALL),
         question.words == candidate.words,
     )
 
 
 def _first_two(values: Sequence[float]) -> tuple[float, float]:
     return (values[0] if values else 0.0, values[1] if len(values) > 1 else 0.0)
+
+
+def _hash(word: str) -> int:
+    return crc32(word.encode("utf-8", "surrogatepass"))
+
+
+_SMALL = frozenset(_hash(word) for word in _SMALL_WORDS.split())
 
 
 def _stem(word: str) -> str:

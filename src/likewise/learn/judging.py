@@ -1,52 +1,89 @@
-"""The verifier in service: judges the nearest entries of a question."""
+"""Judges the nearest entries of a question by a verifier, with what it needs to know of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from likewise.index import Match
-from likewise.learn.features import Readings, Vocabulary
+from likewise.learn.evidence import Tokens, category_salt
+from likewise.learn.features import (
+    Matrix,
+    Near,
+    Readings,
+    Vocabulary,
+    pair_features,
+    pair_tokens,
+)
 from likewise.learn.verifier import Verifier
 
 
-class Judging:
-    """A verifier with what it needs to know of the entries stored. Safe to use from many threads.
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """A question with its nearest entries.
 
-    Vocabularies grow with every entry stored and forget nothing: a deleted entry moves the rarity
-    of a word too little to matter.
+    Attributes:
+        rows: Features, see ``pair_features``; those of evidence are zero until a verifier or a
+            learner fills them in.
+        tokens: Of the same pairs.
+        entry_ids: The entries.
+        answers: Digests of their answers, int64 of shape ``(n,)``.
     """
 
-    def __init__(self, verifier: Verifier) -> None:
-        self._verifier = verifier
+    rows: Matrix
+    tokens: Tokens
+    entry_ids: list[str]
+    answers: NDArray[np.int64]
+
+
+class Judging:
+    """A verifier, or none yet, and the words of the entries stored. Safe to use from many threads.
+
+    Vocabularies grow with every entry stored and forget nothing: a deleted entry moves the rarity
+    of a word too little to matter. ``verifier`` may be exchanged at any time.
+    """
+
+    def __init__(self, verifier: Verifier | None) -> None:
+        self.verifier = verifier
         self._readings = Readings()
-        self._vocabularies = {name: Vocabulary() for name in verifier.codes}
+        self._vocabularies: dict[str, Vocabulary] = {}
 
     @property
-    def embedder(self) -> str:
+    def embedder(self) -> str | None:
         """Name of the embedder whose cosines the verifier has learned from."""
-        return self._verifier.embedder
+        return None if self.verifier is None else self.verifier.embedder
 
     def learn(self, questions: Iterable[tuple[str, str]]) -> None:
         """Take note of stored questions, each with its category."""
         for category, question in questions:
-            vocabulary = self._vocabularies.get(category)
-            if vocabulary is not None:
-                vocabulary.add(self._readings.of(question))
+            self._vocabulary(category).add(self._readings.of(question))
 
-    def judge(self, question: str, category: str, near: Sequence[Match]) -> list[float]:
+    def read(self, question: str, category: str, near: Sequence[Match]) -> Pairs:
+        """Return a question with its nearest entries, of which there is at least one."""
+        asked = self._readings.of(question)
+        found = [Near(self._readings.of(r.question), cosine, r.answer) for r, cosine in near]
+        rows = pair_features(asked, found, vocabulary=self._vocabulary(category), category=0.0)
+        judged = near[: len(rows)]
+        return Pairs(
+            rows,
+            pair_tokens(asked, found, category_salt(category)),
+            [record.entry_id for record, _ in judged],
+            np.array([record.answer for record, _ in judged], np.int64),
+        )
+
+    def judge(self, category: str, pairs: Pairs) -> list[float]:
         """Return the probability that each of the nearest entries is right, nearest first.
 
-        Fewer probabilities than entries come back: only the nearest few are judged, and none in a
-        category that the verifier has not learned.
+        None come back in a category that the verifier has not learned.
         """
-        vocabulary = self._vocabularies.get(category)
-        if vocabulary is None or not near:
+        if self.verifier is None:
             return []
-        found = self._verifier.judge(
-            question,
-            [(record.question, cosine) for record, cosine in near],
-            category=category,
-            vocabulary=vocabulary,
-            readings=self._readings,
-        )
+        found = self.verifier.judge(pairs.rows, pairs.tokens, category=category)
         return [] if found is None else found.tolist()
+
+    def _vocabulary(self, category: str) -> Vocabulary:
+        found = self._vocabularies.get(category)
+        return self._vocabularies.setdefault(category, Vocabulary()) if found is None else found

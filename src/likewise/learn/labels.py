@@ -8,18 +8,32 @@ in service.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.answers import answer_digest
 from likewise.embed import Embedder
 from likewise.index import Partition, Record
-from likewise.learn.features import NAMES, Matrix, Readings, Vocabulary, pair_features
-from likewise.learn.verifier import CANDIDATES
+from likewise.learn import evidence
+from likewise.learn.evidence import NO_TOKENS, Evidence, Tokens, category_salt
+from likewise.learn.features import (
+    NAMES,
+    OWN,
+    Matrix,
+    Near,
+    Readings,
+    Vocabulary,
+    pair_features,
+    pair_tokens,
+)
 from likewise.rebuild import Progress
+
+_CATEGORY = NAMES.index("category")
+_COSINE = NAMES.index("cosine")
 
 
 class Answered(Protocol):
@@ -38,23 +52,32 @@ class Answered(Protocol):
         """Equal for two questions exactly when one answer serves both."""
 
 
+Serves = Callable[[int, Matrix, Tokens], bool]
+"""Given a request's place in the stream, the features and the tokens of its nearest candidates:
+whether one of them is served."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
     """Labelled pairs of a stream.
 
     Attributes:
         rows: Features, float32 of shape ``(n, len(NAMES))``; ``category`` holds the category's
-            place in ``categories``.
+            place in ``categories``, and those of evidence are zero until ``weighed`` fills them.
+        tokens: Of the same pairs.
         right: Whether the candidate's answer serves the question, shape ``(n,)``.
         request: Place in the stream of each pair's question, shape ``(n,)``, ascending.
+        candidate: Place in the stream of its candidate's question, shape ``(n,)``.
         keys: What identifies the answer of each request of the stream.
         categories: Names of the categories.
         requests: Requests of each category.
     """
 
     rows: Matrix
+    tokens: Tokens
     right: NDArray[np.bool_]
     request: NDArray[np.int_]
+    candidate: NDArray[np.int_]
     keys: list[str]
     categories: list[str]
     requests: dict[str, int]
@@ -62,12 +85,34 @@ class Labels:
     @property
     def category(self) -> NDArray[np.int_]:
         """Place in ``categories`` of each pair, shape ``(n,)``."""
-        return self.rows[:, NAMES.index("category")].astype(np.int_)
+        return self.rows[:, _CATEGORY].astype(np.int_)
 
     @property
     def cosine(self) -> NDArray[np.float64]:
         """Cosine of each pair, shape ``(n,)``."""
-        return self.rows[:, NAMES.index("cosine")].astype(np.float64)
+        return self.rows[:, _COSINE].astype(np.float64)
+
+    def weighed(self, known: Evidence, pairs: NDArray[np.bool_]) -> Matrix:
+        """Return the features of some pairs, with what ``known`` says of their tokens."""
+        places = np.flatnonzero(pairs)
+        rows: Matrix = self.rows[places].copy()
+        category = self.category[places]
+        for code, name in enumerate(self.categories):
+            mine = np.flatnonzero(category == code)
+            if len(mine):
+                found = known.features(self.tokens.take(places[mine]), name)
+                rows[mine, OWN:] = found
+        return rows
+
+    def counted(self, pairs: NDArray[np.bool_]) -> Evidence:
+        """Return the evidence of some pairs."""
+        found = Evidence()
+        category = self.category
+        for code, name in enumerate(self.categories):
+            mine = np.flatnonzero(pairs & (category == code))
+            if len(mine):
+                found.add(self.tokens.take(mine), self.right[mine], name)
+        return found
 
 
 def label(
@@ -75,7 +120,7 @@ def label(
     embedder: Embedder,
     *,
     categories: Sequence[str],
-    served: Collection[int] = (),
+    serves: Serves = lambda _number, _rows, _tokens: False,
     progress: Progress = lambda _done, _of: None,
 ) -> Labels:
     """Label the nearest candidates of every question of a stream that the embedder reads whole.
@@ -84,34 +129,42 @@ def label(
         stream: Answered questions in the order in which they came.
         embedder: Of the cache that is to use the labels.
         categories: All that occur.
-        served: Places in the stream of requests taken as hits: their answers are not stored. What
-            a cache serves decides what it stores, so a policy is judged on the entries it leaves.
+        serves: Decides which requests are hits: their answers are not stored. What a cache serves
+            decides what it stores, so a policy is judged on the entries it leaves.
         progress: Told of the requests done.
     """
     readings = Readings(size=max(len(stream), 1))
-    places = {name: _Place(embedder.dimensions, code) for code, name in enumerate(categories)}
+    places = {name: _Place(embedder.dimensions, code, name) for code, name in enumerate(categories)}
     rows: list[Matrix] = []
+    tokens: list[Tokens] = []
     right: list[bool] = []
     request: list[int] = []
+    candidate: list[int] = []
     for number, answered in enumerate(stream):
         place = places[answered.category]
         place.requests += 1
+        served = False
         if embedder.fits(answered.text):
             vector = embedder.embed([answered.text])[0]
             found = place.pairs(answered, vector, readings)
             if found is not None:
                 rows.append(found[0])
-                right.extend(found[1])
-                request.extend([number] * len(found[1]))
-            if number not in served:
-                place.add(answered, vector)
-        if number not in served:
+                tokens.append(found[1])
+                right.extend(found[2])
+                candidate.extend(found[3])
+                request.extend([number] * len(found[2]))
+                served = serves(number, found[0], found[1])
+            if not served:
+                place.add(number, answered, vector)
+        if not served:
             place.vocabulary.add(readings.of(answered.text))
         progress(number + 1, len(stream))
     return Labels(
         np.concatenate(rows) if rows else np.zeros((0, len(NAMES)), np.float32),
+        evidence.joined(tokens) if tokens else NO_TOKENS,
         np.array(right, dtype=np.bool_),
         np.array(request, dtype=np.int_),
+        np.array(candidate, dtype=np.int_),
         [answered.answer_key for answered in stream],
         list(categories),
         {name: place.requests for name, place in places.items()},
@@ -121,49 +174,52 @@ def label(
 def joined(parts: Sequence[Labels]) -> Labels:
     """Return the labels of several streams of the same categories as those of one."""
     offsets = np.cumsum([0, *(len(part.keys) for part in parts[:-1])])
-    return Labels(
-        np.concatenate([part.rows for part in parts]),
-        np.concatenate([part.right for part in parts]),
-        np.concatenate(
+    return replace(
+        parts[0],
+        rows=np.concatenate([part.rows for part in parts]),
+        tokens=evidence.joined([part.tokens for part in parts]),
+        right=np.concatenate([part.right for part in parts]),
+        request=np.concatenate(
             [part.request + offset for part, offset in zip(parts, offsets, strict=True)]
         ),
-        [key for part in parts for key in part.keys],
-        parts[0].categories,
-        {name: sum(part.requests[name] for part in parts) for name in parts[0].categories},
+        candidate=np.concatenate(
+            [part.candidate + offset for part, offset in zip(parts, offsets, strict=True)]
+        ),
+        keys=[key for part in parts for key in part.keys],
+        requests={name: sum(part.requests[name] for part in parts) for name in parts[0].categories},
     )
 
 
 class _Place:
     """One category's part of the stream so far."""
 
-    def __init__(self, dimensions: int, code: int) -> None:
+    def __init__(self, dimensions: int, code: int, name: str) -> None:
         self.vocabulary = Vocabulary()
         self.requests = 0
         self._code = float(code)
+        self._salt = category_salt(name)
         self._partition = Partition(dimensions)
         self._answers: dict[str, str] = {}
 
     def pairs(
         self, answered: Answered, vector: NDArray[np.float32], readings: Readings
-    ) -> tuple[Matrix, list[bool]] | None:
-        """Return the features of the nearest candidates, and whether each is right."""
-        near = self._partition.search(vector, floor=-1.0, usable=lambda _, __: True)
-        if not near:
+    ) -> tuple[Matrix, Tokens, list[bool], list[int]] | None:
+        """Return of the nearest candidates features, tokens, whether each is right, and place."""
+        found = self._partition.search(vector, floor=-1.0, usable=lambda _, __: True)
+        if not found:
             return None
-        judged = near[:CANDIDATES]
-        rows = pair_features(
-            readings.of(answered.text),
-            [readings.of(record.question) for record, _ in judged],
-            [cosine for _, cosine in judged],
-            next_cosine=near[len(judged)][1] if len(near) > len(judged) else 0.0,
-            vocabulary=self.vocabulary,
-            category=self._code,
-        )
-        return rows, [self._answers[r.entry_id] == answered.answer_key for r, _ in judged]
+        question = readings.of(answered.text)
+        near = [Near(readings.of(r.question), cosine, r.answer) for r, cosine in found]
+        rows = pair_features(question, near, vocabulary=self.vocabulary, category=self._code)
+        tokens = pair_tokens(question, near, self._salt)
+        ids = [record.entry_id for record, _ in found[: len(rows)]]
+        right = [self._answers[entry_id] == answered.answer_key for entry_id in ids]
+        return rows, tokens, right, [int(entry_id) for entry_id in ids]
 
-    def add(self, answered: Answered, vector: NDArray[np.float32]) -> None:
-        """Store a question with its answer."""
-        entry_id = str(len(self._answers))
-        record = Record(entry_id, b"", b"", "", answered.text, 0.0, None, 0)
+    def add(self, number: int, answered: Answered, vector: NDArray[np.float32]) -> None:
+        """Store a question, the one at place ``number`` of the stream, with its answer."""
+        entry_id = str(number)
+        digest = answer_digest(answered.answer_key)
+        record = Record(entry_id, b"", b"", "", answered.text, 0.0, None, 0, digest)
         self._partition.add([record], vector[None])
         self._answers[entry_id] = answered.answer_key

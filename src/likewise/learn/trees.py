@@ -7,6 +7,7 @@ microseconds. The trees are small enough to walk all at once, level by level.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -50,14 +51,26 @@ class Trees:
         return probability
 
 
+def require_fitting() -> None:
+    """Check that verifiers can be fitted here.
+
+    Raises:
+        ConfigError: scikit-learn is not installed.
+    """
+    if find_spec("sklearn") is None:
+        msg = "fitting a verifier needs scikit-learn: pip install 'likewise[tune]'"
+        raise ConfigError(msg)
+
+
 def fit_trees(
     rows: Matrix,
     right: NDArray[np.bool_],
     *,
+    weight: NDArray[np.float32] | None = None,
     trees: int = 200,
-    leaves: int = 16,
+    leaves: int = 31,
     learning_rate: float = 0.08,
-    least_in_leaf: int = 40,
+    least_in_leaf: int = 20,
     seed: int = 0,
 ) -> Trees:
     """Fit trees that tell right pairs from wrong ones.
@@ -65,6 +78,7 @@ def fit_trees(
     Args:
         rows: Features, float32 of shape ``(n, features)``.
         right: Whether each pair shares its answer, shape ``(n,)``; both kinds must occur.
+        weight: How much each pair counts, shape ``(n,)``; without it all alike.
         trees: How many.
         leaves: Most leaves of each.
         learning_rate: Shrinkage of each.
@@ -74,13 +88,8 @@ def fit_trees(
     Raises:
         ConfigError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.ensemble import (  # noqa: PLC0415 - slow to import, and an extra
-            HistGradientBoostingClassifier,
-        )
-    except ImportError as error:
-        msg = "fitting a verifier needs scikit-learn: pip install 'likewise[tune]'"
-        raise ConfigError(msg) from error
+    require_fitting()
+    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - slow to import
 
     model = HistGradientBoostingClassifier(
         max_iter=trees,
@@ -88,11 +97,11 @@ def fit_trees(
         max_leaf_nodes=leaves,
         max_depth=_MOST_DEPTH,
         min_samples_leaf=least_in_leaf,
-        l2_regularization=5.0,
+        l2_regularization=20.0,
         early_stopping=False,
         random_state=seed,
     )
-    model.fit(rows, right)
+    model.fit(rows, right, sample_weight=weight)
     return _flattened(model)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -15,66 +15,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.errors import ConfigError
-from likewise.learn.features import NAMES, Readings, Vocabulary, pair_features
+from likewise.learn.evidence import Evidence, Tokens
+from likewise.learn.features import NAMES, OWN, Matrix
 from likewise.learn.trees import Trees
 
-CANDIDATES = 5
-"""How many of the nearest entries are judged."""
-
-_FORMAT = 1
+_FORMAT = 2
+_CATEGORY = NAMES.index("category")
+_MOST_CERTAIN = 1.0 - 1e-9
+"""So that a threshold of 1 is reached by no one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verifier:
     """Boosted trees over pair features, fitted on the labels of the categories it names.
 
-    ``codes`` gives each category a number for the feature ``category``; a category it does not name
-    is not judged: a verifier of other categories is no better than the cosine. ``embedder`` is the
-    name of the embedder whose cosines it has learned from: those of another mean something else.
+    ``evidence`` is what their words have shown, category by category. ``codes`` gives each category
+    a number for the feature ``category``; a category it does not name is not judged: a verifier of
+    other categories is no better than the cosine. ``embedder`` is the name of the embedder whose
+    cosines it has learned from: those of another mean something else.
     """
 
     trees: Trees
+    evidence: Evidence
     codes: Mapping[str, float]
     embedder: str
 
-    def judge(
-        self,
-        question: str,
-        candidates: Sequence[tuple[str, float]],
-        *,
-        category: str,
-        vocabulary: Vocabulary,
-        readings: Readings,
-    ) -> NDArray[np.float64] | None:
+    def judge(self, rows: Matrix, tokens: Tokens, *, category: str) -> NDArray[np.float64] | None:
         """Return the probability that each candidate is right, or ``None`` for other categories.
 
         Args:
-            question: What is asked.
-            candidates: Stored questions with their cosines, nearest first; of more than
-                ``CANDIDATES`` the first are judged, and the next one tells how far they stand out.
+            rows: Features of the pairs, see ``pair_features``; those of evidence are filled in.
+            tokens: Of the same pairs.
             category: Of all of them.
-            vocabulary: Of the category's stored questions.
-            readings: Remembers how texts read.
 
         Returns:
-            float64 of shape ``(min(n, CANDIDATES),)``.
+            float64 of shape ``(n,)``, below 1.
         """
         code = self.codes.get(category)
         if code is None:
             return None
-        judged = candidates[:CANDIDATES]
-        rows = pair_features(
-            readings.of(question),
-            [readings.of(text) for text, _ in judged],
-            [cosine for _, cosine in judged],
-            next_cosine=candidates[len(judged)][1] if len(candidates) > len(judged) else 0.0,
-            vocabulary=vocabulary,
-            category=code,
-        )
-        return self.trees.probability(rows)
+        rows[:, _CATEGORY] = code
+        rows[:, OWN:] = self.evidence.features(tokens, category)
+        return np.minimum(self.trees.probability(rows), _MOST_CERTAIN)
 
-    def save(self, path: Path) -> str:
-        """Write the verifier to ``path`` at once or not at all; return its checksum."""
+    def to_bytes(self) -> bytes:
+        """Return the verifier as bytes."""
         meta = {
             "format": _FORMAT,
             "features": NAMES,
@@ -82,17 +67,25 @@ class Verifier:
             "embedder": self.embedder,
             "base": self.trees.base,
             "depth": self.trees.depth,
+            "totals": {name: total.tolist() for name, total in self.evidence.totals.items()},
         }
         arrays: dict[str, Any] = {
             field.name: value
             for field in fields(Trees)
             if isinstance(value := getattr(self.trees, field.name), np.ndarray)
         }
+        arrays |= self.evidence.to_arrays()
         buffer = io.BytesIO()
         np.savez_compressed(
-            buffer, meta=np.frombuffer(msgspec.json.encode(meta), np.uint8), **arrays
+            buffer,
+            meta=np.frombuffer(msgspec.json.encode(meta), np.uint8),
+            **arrays,
         )
-        data = buffer.getvalue()
+        return buffer.getvalue()
+
+    def save(self, path: Path) -> str:
+        """Write the verifier to ``path`` at once or not at all; return its checksum."""
+        data = self.to_bytes()
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         temporary.write_bytes(data)
         temporary.replace(path)
@@ -114,14 +107,24 @@ def load_verifier(path: Path, checksum: str) -> Verifier:
     if sha256(data).hexdigest() != checksum:
         msg = f"the verifier {path} is not the one its policy was tuned with (checksum); {remedy}"
         raise ConfigError(msg)
+    found = verifier_of(data)
+    if found is None:
+        msg = f"the verifier {path} was written by another version of Likewise; {remedy}"
+        raise ConfigError(msg)
+    return found
+
+
+def verifier_of(data: bytes) -> Verifier | None:
+    """Return the verifier that ``to_bytes`` gave, or ``None`` when another version did."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         meta = msgspec.json.decode(arrays["meta"].tobytes())
         if meta["format"] != _FORMAT or tuple(meta["features"]) != NAMES:
-            msg = f"the verifier {path} was written by another version of Likewise; {remedy}"
-            raise ConfigError(msg)
+            return None
+        names = {field.name for field in fields(Trees)}
         trees = Trees(
-            **{name: arrays[name] for name in arrays.files if name != "meta"},
+            **{name: arrays[name] for name in arrays.files if name in names},
             base=meta["base"],
             depth=meta["depth"],
         )
-    return Verifier(trees, meta["codes"], meta["embedder"])
+        evidence = Evidence.from_arrays(arrays["slots"], arrays["counts"], meta["totals"])
+    return Verifier(trees, evidence, meta["codes"], meta["embedder"])

@@ -22,6 +22,7 @@ class IndexRow:
     expires_at: float | None
     epoch: int
     embedder: str
+    answer_digest: int
     vector: StoredVector | None = field(repr=False)
 
 
@@ -36,6 +37,10 @@ class Verdict:
 
 Counters = Mapping[tuple[str, str], float]
 """Statistics by category and name."""
+
+
+MOST_LABELS = 50_000
+"""Labels kept: what was learned from older ones is in the memo; see ``learn``."""
 
 
 class Store(ABC):
@@ -87,6 +92,22 @@ class Store(ABC):
     @abstractmethod
     def verdicts(self) -> Iterator[Verdict]:
         """Yield every verdict kept."""
+
+    @abstractmethod
+    def add_labels(self, labels: Sequence[bytes]) -> None:
+        """Append to the log of labels, of which the latest ``MOST_LABELS`` are kept."""
+
+    @abstractmethod
+    def labels(self, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the labels kept, oldest first, each with its number; those above ``after``."""
+
+    @abstractmethod
+    def put_memo(self, name: str, value: bytes) -> None:
+        """Keep a value under a name; it takes the place of the one before."""
+
+    @abstractmethod
+    def memo(self, name: str) -> bytes | None:
+        """Return the value kept under a name."""
 
     @abstractmethod
     def add_counters(self, increments: Counters) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from likewise.answers import answer_digest
 from likewise.entry import Entry, decode_answer, encode_answer
 from likewise.errors import StoreError
-from likewise.stores.base import Counters, IndexRow, Store, Verdict
+from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store, Verdict
 
 
 class MemoryStore(Store):
@@ -21,6 +22,9 @@ class MemoryStore(Store):
         self._ids: dict[bytes, str] = {}
         self._verdicts: dict[tuple[bytes, bytes], Verdict] = {}
         self._counters: dict[tuple[str, str], float] = {}
+        self._labels: deque[tuple[int, bytes]] = deque(maxlen=MOST_LABELS)
+        self._labelled = 0
+        self._memos: dict[str, bytes] = {}
         self._closed = False
 
     @property
@@ -67,8 +71,8 @@ class MemoryStore(Store):
     def scan(self) -> Iterator[IndexRow]:
         """See ``Store.scan``."""
         with self._open():
-            entries = [entry for entry, _ in self._entries.values()]
-        for e in entries:
+            entries = list(self._entries.values())
+        for e, answer in entries:
             yield IndexRow(
                 id=e.id,
                 scope=e.scope,
@@ -78,6 +82,7 @@ class MemoryStore(Store):
                 expires_at=e.expires_at,
                 epoch=e.epoch,
                 embedder=e.embedder,
+                answer_digest=answer_digest(decode_answer(answer)),
                 vector=e.vector,
             )
 
@@ -96,6 +101,29 @@ class MemoryStore(Store):
         with self._open():
             found = list(self._verdicts.values())
         yield from found
+
+    def add_labels(self, labels: Sequence[bytes]) -> None:
+        """See ``Store.add_labels``."""
+        with self._open():
+            for label in labels:
+                self._labelled += 1
+                self._labels.append((self._labelled, label))
+
+    def labels(self, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """See ``Store.labels``."""
+        with self._open():
+            found = [pair for pair in self._labels if pair[0] > after]
+        yield from found
+
+    def put_memo(self, name: str, value: bytes) -> None:
+        """See ``Store.put_memo``."""
+        with self._open():
+            self._memos[name] = value
+
+    def memo(self, name: str) -> bytes | None:
+        """See ``Store.memo``."""
+        with self._open():
+            return self._memos.get(name)
 
     def add_counters(self, increments: Counters) -> None:
         """See ``Store.add_counters``."""

@@ -14,14 +14,15 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
+from likewise.answers import answer_digest
 from likewise.entry import Entry, Provenance, StoredVector, decode_answer, encode_answer
 from likewise.errors import StoreError
-from likewise.stores.base import Counters, IndexRow, Store, Verdict
+from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store, Verdict
 
 _APPLICATION_ID = 0x4C494B45
 """``LIKE`` in ASCII, in the file's header: tells our files from others'."""
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _BUSY_TIMEOUT_S = 5.0
 _SCAN_ROWS = 1000
 
@@ -42,7 +43,8 @@ CREATE TABLE entries (
     vector BLOB,
     provenance BLOB NOT NULL,
     answer BLOB NOT NULL,
-    checksum INTEGER NOT NULL
+    checksum INTEGER NOT NULL,
+    answer_digest INTEGER NOT NULL
 );
 CREATE INDEX entries_by_category ON entries (category);
 CREATE TABLE verdicts (
@@ -58,15 +60,29 @@ CREATE TABLE counters (
     PRIMARY KEY (category, name)
 ) WITHOUT ROWID;
 """
+_LEARNING = """
+CREATE TABLE labels (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    label BLOB NOT NULL
+);
+CREATE TABLE memos (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+"""Since schema 2."""
 
 _COLUMNS = (
     "id, key, scope, category, tenant, namespace, question, created_at, expires_at, epoch, "
-    "embedder, vector, provenance, answer, checksum"
+    "embedder, vector, provenance, answer, checksum, answer_digest"
 )
 _SLOTS = ", ".join("?" * len(_COLUMNS.split(", ")))
 _PUT = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({_SLOTS})"  # noqa: S608 - constants
 _GET = f"SELECT {_COLUMNS} FROM entries WHERE id = ?"  # noqa: S608 - constants
-_SCANNED = ["id", "scope", "category", "question", "created_at", "expires_at", "epoch", "embedder"]
+_SCANNED = [
+    "id", "scope", "category", "question", "created_at", "expires_at", "epoch", "embedder",
+    "answer_digest",
+]  # fmt: skip
 _SCAN = (
     f"SELECT seq, {', '.join(_SCANNED)}, vector "  # noqa: S608 - constants
     "FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
@@ -126,6 +142,7 @@ class SQLiteStore(Store):
             provenance,
             answer,
             crc32(answer),
+            entry.answer_digest,
         )
         with self._transaction() as db:
             old = db.execute("SELECT id FROM entries WHERE key = ?", (entry.key,)).fetchall()
@@ -188,6 +205,38 @@ class SQLiteStore(Store):
         for entry_key, key, correct in rows:
             yield Verdict(entry_key, key, bool(correct))
 
+    def add_labels(self, labels: Sequence[bytes]) -> None:
+        """See ``Store.add_labels``."""
+        with self._transaction() as db:
+            db.executemany("INSERT INTO labels (label) VALUES (?)", [(label,) for label in labels])
+            db.execute(
+                "DELETE FROM labels WHERE seq <= (SELECT max(seq) FROM labels) - ?", (MOST_LABELS,)
+            )
+
+    def labels(self, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """See ``Store.labels``."""
+        while True:
+            with self._reader() as db:
+                rows = db.execute(
+                    "SELECT seq, label FROM labels WHERE seq > ? ORDER BY seq LIMIT ?",
+                    (after, _SCAN_ROWS),
+                ).fetchall()
+            if not rows:
+                return
+            yield from rows
+            after = rows[-1][0]
+
+    def put_memo(self, name: str, value: bytes) -> None:
+        """See ``Store.put_memo``."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO memos VALUES (?, ?)", (name, value))
+
+    def memo(self, name: str) -> bytes | None:
+        """See ``Store.memo``."""
+        with self._reader() as db:
+            row = db.execute("SELECT value FROM memos WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
     def add_counters(self, increments: Counters) -> None:
         """See ``Store.add_counters``."""
         with self._transaction() as db:
@@ -241,12 +290,13 @@ class SQLiteStore(Store):
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
         if not tables:
-            for statement in _SCHEMA.split(";"):
-                if statement.strip():
-                    db.execute(statement)
+            _execute(db, _SCHEMA + _LEARNING)
             db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        elif version == 1:
+            _from_schema_1(db)
+        db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         db.execute("COMMIT")
 
     @contextmanager
@@ -299,6 +349,27 @@ class SQLiteStore(Store):
         return StoreError(f"the store {self.url} is closed")
 
 
+def _execute(db: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
+def _from_schema_1(db: sqlite3.Connection) -> None:
+    """Add what schema 2 has: digests of answers, labels, memos."""
+    db.execute("ALTER TABLE entries ADD COLUMN answer_digest INTEGER NOT NULL DEFAULT 0")
+    db.create_function("digest_of", 1, _digest_of)
+    db.execute("UPDATE entries SET answer_digest = digest_of(answer)")
+    _execute(db, _LEARNING)
+
+
+def _digest_of(answer: object) -> int:
+    try:
+        return answer_digest(decode_answer(answer)) if isinstance(answer, bytes) else 0
+    except msgspec.DecodeError:
+        return 0  # damaged: it is never served
+
+
 def _remedy(error: Exception) -> str:
     text = str(error)
     unwritable = "unable to open" in text or "readonly" in text or "read-only" in text
@@ -324,7 +395,7 @@ def _entry(row: tuple[Any, ...]) -> Entry | None:
     answer, checksum = fields.pop("answer"), fields.pop("checksum")
     if not isinstance(answer, bytes) or crc32(answer) != checksum:
         return None
-    del fields["key"]
+    del fields["key"], fields["answer_digest"]
     try:
         return Entry(
             **fields

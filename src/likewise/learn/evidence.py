@@ -1,0 +1,226 @@
+"""Which words tell right pairs from wrong ones, counted category by category.
+
+Of a pair of question and candidate four kinds of token count: words that one text has and the other
+lacks, words both have, pairs of words of which one may stand for the other, and neighbouring words
+that stand so in one text only. For each token of a category it is counted in how many right and
+wrong pairs it occurred; the logarithm of the odds, smoothed towards those of the whole category, is
+its evidence, as in a naive Bayes classifier (M. Maron, "Automatic Indexing", J. ACM 1961). What the
+tokens of a pair say is summed up in a few features for the verifier, which weighs them.
+
+Tokens are kept as hashes only, in a table of fixed size: no text can be read back, and memory is
+bounded. Two tokens that share a slot blur each other a little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+KINDS = 4
+NAMES = (
+    "lone_words",
+    "worst_lone_word",
+    "common_words",
+    "worst_common_word",
+    "best_common_word",
+    "exchanges",
+    "worst_exchange",
+    "best_exchange",
+    "lone_neighbours",
+    "worst_lone_neighbours",
+)
+"""The features: sums, minima and maxima of the evidence of each kind."""
+
+_BITS = 20
+_SLOTS = 1 << _BITS
+_SHIFT = np.uint64(64 - _BITS)
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""Knuth's multiplicative hashing: 2^64 over the golden ratio."""
+
+_SMOOTHING = 2.0
+"""Pairs of the category's own odds that every token is taken to have been seen in before."""
+
+_LEAST_SHARE = 0.01
+_MOST_EXCHANGES = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """Tokens of ``n`` pairs of one or more categories.
+
+    Attributes:
+        slots: Places in the table, kind by kind and pair by pair; uint32 of shape ``(t,)``. Each
+            kind of each pair begins with place 0, which stays empty.
+        starts: Where each kind of each pair begins, int64 of shape ``(n * KINDS,)``.
+    """
+
+    slots: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts) // KINDS
+
+    def take(self, pairs: NDArray[np.intp]) -> Tokens:
+        """Return the tokens of some pairs, given their places in ascending order."""
+        ends = np.append(self.starts, len(self.slots))
+        first, last = ends[pairs * KINDS], ends[(pairs + 1) * KINDS]
+        lengths = np.diff(ends).reshape(-1, KINDS)[pairs].ravel()
+        kept = np.repeat(first - np.concatenate([[0], np.cumsum(last - first)[:-1]]), last - first)
+        places = kept + np.arange(len(kept))
+        return Tokens(self.slots[places], np.concatenate([[0], np.cumsum(lengths)[:-1]]))
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Return the tokens of several lots of pairs as those of one."""
+    offsets = np.cumsum([0, *(len(part.slots) for part in parts[:-1])])
+    return Tokens(
+        np.concatenate([part.slots for part in parts]),
+        np.concatenate([part.starts + o for part, o in zip(parts, offsets, strict=True)]),
+    )
+
+
+NO_TOKENS = Tokens(np.zeros(0, np.uint32), np.zeros(0, np.int64))
+
+
+def category_salt(category: str) -> int:
+    """Return what keeps the tokens of one category apart from those of others."""
+    return crc32(category.encode()) << 3
+
+
+def tokens_of(
+    question: frozenset[int],
+    question_neighbours: frozenset[int],
+    candidates: Sequence[tuple[frozenset[int], frozenset[int]]],
+    salt: int,
+) -> Tokens:
+    """Return the tokens of the pairs of a question with each of its candidates.
+
+    Args:
+        question: Hashes of its words.
+        question_neighbours: Hashes of its pairs of neighbouring words.
+        candidates: The same two of each candidate.
+        salt: Of the category.
+    """
+    tokens: list[int] = []
+    starts: list[int] = []
+    kinds: list[int] = []
+    for words, neighbours in candidates:
+        ours, theirs = question - words, words - question
+        lots: tuple[Sequence[int] | frozenset[int], ...] = (
+            ours | theirs,
+            question & words,
+            [x ^ y for x in ours for y in theirs]
+            if len(ours) * len(theirs) <= _MOST_EXCHANGES
+            else (),
+            question_neighbours ^ neighbours,
+        )
+        for lot in lots:
+            starts.append(len(tokens))
+            tokens.append(0)
+            tokens.extend(lot)
+            kinds.append(len(lot) + 1)
+    hashes = np.array(tokens, np.uint64)
+    salts = np.repeat(
+        np.tile(np.arange(salt, salt + KINDS, dtype=np.uint64), len(candidates)), kinds
+    )
+    slots = ((hashes ^ (salts << np.uint64(32))) * _ODD >> _SHIFT).astype(np.uint32)
+    begin = np.array(starts, np.int64)
+    slots[begin] = 0
+    return Tokens(slots, begin)
+
+
+class Evidence:
+    """Counts of tokens in right and wrong pairs. Readers need no lock; writers are one at a time.
+
+    Each token's count and its category's totals are read apart: while labels arrive a reader may
+    see evidence that is a label behind.
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros((2, _SLOTS), np.float32)
+        """Wrong and right pairs by place."""
+        self.totals: dict[str, NDArray[np.float64]] = {}
+        """Wrong and right pairs by category."""
+
+    def add(self, tokens: Tokens, right: NDArray[np.bool_], category: str) -> None:
+        """Count labelled pairs of one category."""
+        lengths = np.diff(tokens.starts[::KINDS], append=len(tokens.slots))
+        for kind in (0, 1):
+            chosen = np.repeat(right == bool(kind), lengths)
+            np.add.at(self.counts[kind], tokens.slots[chosen], 1.0)
+        self.counts[:, 0] = 0.0
+        total = self.totals.setdefault(category, np.zeros(2))
+        total += (np.count_nonzero(~right), np.count_nonzero(right))
+
+    def minus(self, other: Evidence) -> Evidence:
+        """Return what is left without the labels that ``other`` has counted."""
+        left = Evidence()
+        left.counts = self.counts - other.counts
+        left.totals = {
+            name: total - other.totals.get(name, np.zeros(2)) for name, total in self.totals.items()
+        }
+        return left
+
+    def plus(self, other: Evidence) -> Evidence:
+        """Return the evidence of both."""
+        both = Evidence()
+        both.counts = self.counts + other.counts
+        names = self.totals.keys() | other.totals.keys()
+        none = np.zeros(2)
+        both.totals = {
+            name: self.totals.get(name, none) + other.totals.get(name, none) for name in names
+        }
+        return both
+
+    def features(self, tokens: Tokens, category: str) -> NDArray[np.float32]:
+        """Return what the tokens of pairs of a category say; float32 ``(n, len(NAMES))``."""
+        total = self.totals.get(category)
+        if total is None or not len(tokens):
+            return np.zeros((len(tokens), len(NAMES)), np.float32)
+        share = float(np.clip(total[1] / max(total.sum(), 1.0), _LEAST_SHARE, 1.0 - _LEAST_SHARE))
+        wrong, right = self.counts[0][tokens.slots], self.counts[1][tokens.slots]
+        odds = np.log(
+            (right + np.float32(_SMOOTHING * share))
+            / (wrong + np.float32(_SMOOTHING * (1 - share)))
+        ) - np.float32(np.log(share / (1 - share)))
+        odds[tokens.starts] = 0.0
+        sums = np.add.reduceat(odds, tokens.starts).reshape(-1, KINDS)
+        worst = np.minimum.reduceat(odds, tokens.starts).reshape(-1, KINDS)
+        best = np.maximum.reduceat(odds, tokens.starts).reshape(-1, KINDS)
+        return np.stack(
+            [
+                sums[:, 0],
+                worst[:, 0],
+                sums[:, 1],
+                worst[:, 1],
+                best[:, 1],
+                sums[:, 2],
+                worst[:, 2],
+                best[:, 2],
+                sums[:, 3],
+                worst[:, 3],
+            ],
+            axis=1,
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the counts that are not zero as small arrays."""
+        used = np.flatnonzero(self.counts.any(axis=0)).astype(np.uint32)
+        return {"slots": used, "counts": self.counts[:, used]}
+
+    @classmethod
+    def from_arrays(
+        cls,
+        slots: NDArray[np.uint32],
+        counts: NDArray[np.float32],
+        totals: Mapping[str, Sequence[float]],
+    ) -> Evidence:
+        """Return the evidence that ``to_arrays`` and ``totals`` gave."""
+        evidence = cls()
+        evidence.counts[:, slots] = counts
+        evidence.totals = {name: np.array(total, np.float64) for name, total in totals.items()}
+        return evidence

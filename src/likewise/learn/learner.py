@@ -1,0 +1,437 @@
+"""Learns in service: labels come in, the verifier is fitted anew, thresholds move.
+
+A request that finds something near is remembered until its outcome is known. A miss whose answer is
+stored labels its nearest entries for free; a hit is audited with a logged probability. From the
+labels the learner counts what words show, fits the verifier anew each time they have grown by a
+fifth, and moves each category's threshold as far as its evidence goes (see ``standing``). It is the
+only one who writes what it has learned, under one lock; who asks takes none.
+
+Labels are kept in the store, from where other processes take them over, and what was learned in a
+memo beside them, so that a restart begins where it ended.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.category import Category
+from likewise.errors import StoreError
+from likewise.index import Match
+from likewise.learn.audit import Auditor
+from likewise.learn.evidence import Evidence
+from likewise.learn.features import OWN
+from likewise.learn.judging import Judging, Pairs
+from likewise.learn.lessons import Lesson, Lessons, pack, training, unpack, weight_of
+from likewise.learn.sequential import THRESHOLDS
+from likewise.learn.standing import Standing, Standings
+from likewise.learn.trees import Trees, fit_trees
+from likewise.learn.verifier import Verifier, verifier_of
+from likewise.stores import Store
+
+LEAST_SIMILARITY = 0.5
+"""Cosine below which nothing is served, however probable it seems."""
+
+_MEMO = "learner"
+_FIRST_FIT = 300
+_FIRST_REFIT = 20_000
+_LEAST_RIGHT = 30
+_GROWTH = 1.2
+_MOST_PAIRS = 100_000
+_TREES = 120
+_LEAVES = 20
+_MOST_PENDING = 4_096
+_FLUSH_LABELS = 500
+
+
+@dataclass(slots=True, eq=False)
+class Considered:
+    """A request that found something near, until its outcome is known."""
+
+    category: str
+    question: str
+    pairs: Pairs
+    score: float | None = None
+    best: int = 0
+    propensity: float = 1.0
+    served: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How to learn in service.
+
+    Attributes:
+        risk: Chance that a certified threshold breaks its budget, over all categories.
+        share: Whether a category may start under the certificate that all have in common.
+        audit_rate: Share of semantic hits that are audited, on average.
+        background: Fit on a thread of its own; else whoever brings the label waits for the fit.
+    """
+
+    risk: float = 0.05
+    share: bool = True
+    audit_rate: float = 0.02
+    background: bool = False
+
+
+class Learner:
+    """Turns labels into verifier and thresholds; see the module.
+
+    Args:
+        judging: Judges pairs; its verifier is exchanged when a new one is fitted.
+        store: Keeps labels and memo.
+        embedder: Name of the embedder in use.
+        budget_of: The error per hit that a category's policy allows.
+        categories: Number of categories, which share the risk.
+        terms: How to learn.
+        fault: Told of what went wrong on the way, by kind.
+        alarmed: Told of the category of each drift alarm.
+        seed: Of the audit draws; without one they cannot be foreseen.
+    """
+
+    def __init__(
+        self,
+        *,
+        judging: Judging,
+        store: Store,
+        embedder: str,
+        budget_of: Callable[[str], float],
+        categories: int,
+        terms: Terms,
+        fault: Callable[[str, BaseException], None],
+        alarmed: Callable[[str], None],
+        seed: int | None = None,
+    ) -> None:
+        self.judging = judging
+        self.terms = terms
+        self._store = store
+        self._embedder = embedder
+        self._budget_of = budget_of
+        self._fault = fault
+        self._alarmed = alarmed
+        self._lock = threading.Lock()
+        self._fitting = threading.Lock()
+        self._standings = Standings(risk=terms.risk, share=terms.share, shares=categories)
+        chance = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311
+        self._auditor = Auditor(terms.audit_rate, chance)
+        self._evidence = Evidence() if judging.verifier is None else judging.verifier.evidence
+        self._lessons = Lessons(_MOST_PAIRS)
+        self._next_fit = _FIRST_FIT
+        self._pending: OrderedDict[bytes, Considered] = OrderedDict()
+        self._worker = secrets.token_bytes(8)
+        self._unsaved: list[bytes] = []
+        self._seen = 0
+        self.labels = 0
+        """Requests with a label so far, other processes' among them."""
+        self.fits = 0
+        """Verifiers fitted by this process."""
+        self._restore()
+
+    # -- a request --------------------------------------------------------------------------------
+
+    def policy(self, policy: Category) -> Category:
+        """Return a category's policy with the threshold in force for it."""
+        return replace(
+            policy,
+            probability_threshold=self.standing(policy).threshold,
+            similarity_threshold=min(policy.similarity_threshold, LEAST_SIMILARITY),
+        )
+
+    def standing(self, policy: Category) -> Standing:
+        """Return where a category stands."""
+        given = policy.probability_threshold
+        return self._standings.of(policy.name, policy.error_budget, given=given)
+
+    def consider(
+        self,
+        key: bytes,
+        question: str,
+        category: str,
+        near: Sequence[Match],
+        *,
+        usable: Callable[[int], bool],
+    ) -> list[float]:
+        """Remember a request and return how probably right each of its nearest entries is.
+
+        ``usable`` says of a place in ``near`` whether nothing else stands against serving it.
+        """
+        considered = Considered(category, question, self.judging.read(question, category, near))
+        # What the verifier sees is what is learned from, later.
+        probabilities = self.judging.judge(category, considered.pairs)
+        if not probabilities:
+            self._weigh(considered)
+        else:
+            considered.best = int(np.argmax(probabilities))
+            considered.score = 0.0
+            for place in np.argsort(probabilities)[::-1].tolist():
+                if probabilities[place] < THRESHOLDS[0]:
+                    break
+                if usable(place):
+                    considered.best, considered.score = place, probabilities[place]
+                    break
+        self._pending[key] = considered
+        while len(self._pending) > _MOST_PENDING:
+            self._pending.popitem(last=False)
+        return probabilities
+
+    def served(self, key: bytes, entry_id: str) -> float | None:
+        """Take note of a semantic hit; return its audit's probability when it is to be audited."""
+        considered = self._pending.get(key)
+        if considered is None or considered.score is None:
+            return None
+        considered.served = True
+        if entry_id in considered.pairs.entry_ids:
+            considered.best = considered.pairs.entry_ids.index(entry_id)
+        considered.propensity, drawn = self._auditor.draw(considered.score)
+        if drawn:
+            return considered.propensity
+        # An audit that is not drawn is evidence, too: the less, the less likely it was.
+        with self._lock:
+            self._standings.label(
+                considered.category,
+                self._budget_of(considered.category),
+                considered.score,
+                wrong=False,
+                propensity=considered.propensity,
+            )
+        return None
+
+    # -- an outcome -------------------------------------------------------------------------------
+
+    def answered(
+        self,
+        key: bytes,
+        question: str,
+        category: str,
+        near: Callable[[], Sequence[Match]],
+        same: Callable[[Pairs, int], NDArray[np.float64]],
+    ) -> bool | None:
+        """Learn from the answer to a question that was a miss, or an audited hit.
+
+        Args:
+            key: Exact key of the request.
+            question: What was asked.
+            category: Of the request.
+            near: Finds the nearest entries, when the request has not been considered.
+            same: Given pairs and the place of the best, tells of each whether its answer serves the
+                question: 1, 0, or nan where it is not known; float64 of shape ``(n,)``.
+
+        Returns:
+            Whether the best candidate's answer would have served; ``None`` when not known.
+        """
+        considered = self._pending.pop(key, None)
+        if considered is None or considered.question != question:
+            found = near()
+            if not found:
+                return None
+            considered = Considered(
+                category, question, self.judging.read(question, category, found)
+            )
+            self._weigh(considered)
+        outcome = same(considered.pairs, considered.best)
+        known = np.flatnonzero(~np.isnan(outcome))
+        if not len(known):
+            return None
+        best = outcome[considered.best]
+        lesson = Lesson(
+            category,
+            considered.pairs.rows[known],
+            considered.pairs.tokens.take(known),
+            outcome[known] > 0,
+            considered.score,
+            None if np.isnan(best) else not best,
+            considered.propensity,
+            considered.served,
+        )
+        self._take(lesson)
+        return None if np.isnan(best) else bool(best)
+
+    def told(self, key: bytes, entry_id: str, *, correct: bool) -> None:
+        """Learn what a user said of a hit; it certifies nothing, for not everyone speaks up."""
+        considered = self._pending.get(key)
+        if considered is None or entry_id not in considered.pairs.entry_ids:
+            return
+        place = considered.pairs.entry_ids.index(entry_id)
+        chosen = np.array([place])
+        self._take(
+            Lesson(
+                considered.category,
+                considered.pairs.rows[chosen],
+                considered.pairs.tokens.take(chosen),
+                np.array([correct]),
+            )
+        )
+        if not correct:
+            self._audit(considered.category, wrong=True, propensity=1.0)
+
+    # -- upkeep -----------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Hand labels to the store and take over those of other processes."""
+        self._save_labels()
+        try:
+            for seq, data in self._store.labels(after=self._seen):
+                self._seen = seq
+                worker, embedder, lesson = unpack(data)
+                if worker != self._worker and embedder == self._embedder:
+                    self._learn(lesson)
+        except StoreError as error:
+            self._fault("store", error)
+
+    def close(self) -> None:
+        """Save what was learned."""
+        self._save_labels()
+        self._save_memo()
+
+    def report(self, policy: Category) -> dict[str, Any]:
+        """Return where a category stands, ready for JSON."""
+        standing = self.standing(policy)
+        return {
+            "threshold": standing.threshold if standing.by not in {"none", "alarm"} else None,
+            "certified_by": standing.by,
+            "labels": round(standing.labels),
+            "wrong": round(standing.wrong, 1),
+            "alarm_level": round(standing.alarm, 3),
+            "error_budget": policy.error_budget,
+        }
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _weigh(self, considered: Considered) -> None:
+        pairs = considered.pairs
+        pairs.rows[:, OWN:] = self._evidence.features(pairs.tokens, considered.category)
+
+    def _take(self, lesson: Lesson) -> None:
+        """Learn from a label of this process, and see to it that it is kept."""
+        with self._lock:
+            self._unsaved.append(pack(lesson, self._worker, self._embedder))
+        self._learn(lesson)
+        if len(self._unsaved) >= _FLUSH_LABELS:
+            self._save_labels()
+
+    def _learn(self, lesson: Lesson) -> None:
+        with self._lock:
+            self.labels += 1
+            self._evidence.add(lesson.tokens, lesson.right, lesson.category)
+            self._lessons.add(lesson)
+            if lesson.score is not None and lesson.wrong is not None:
+                self._standings.label(
+                    lesson.category,
+                    self._budget_of(lesson.category),
+                    lesson.score,
+                    wrong=lesson.wrong,
+                    propensity=lesson.propensity,
+                )
+            due = self._lessons.pairs >= self._next_fit
+        if lesson.served and lesson.wrong is not None:
+            self._audit(lesson.category, wrong=lesson.wrong, propensity=lesson.propensity)
+        if due:
+            self._fit_soon()
+
+    def _audit(self, category: str, *, wrong: bool, propensity: float) -> None:
+        with self._lock:
+            raised = self._standings.audited(
+                category, self._budget_of(category), wrong=wrong, propensity=propensity
+            )
+        if raised:
+            self._alarmed(category)
+
+    def _fit_soon(self) -> None:
+        if not self._fitting.acquire(blocking=False):
+            return
+        if self.terms.background:
+            threading.Thread(target=self._fit, name="likewise-fit", daemon=True).start()
+        else:
+            self._fit()
+
+    def _fit(self) -> None:
+        """Fit a verifier to the labels so far; ``_fitting`` is held."""
+        try:
+            with self._lock:
+                self._next_fit = int(self._lessons.pairs * _GROWTH)
+                if self._lessons.right < _LEAST_RIGHT:
+                    return
+                held = self._lessons.snapshot()
+            rows, right, codes = training(*held)
+            if right.all() or not right.any():
+                return
+            trees = fit_trees(rows, right, weight=weight_of(rows), trees=_TREES, leaves=_LEAVES)
+            self._put_in_force(trees, codes)
+            self._save_memo()
+        except Exception as error:
+            self._fault("fit", error)
+        finally:
+            self._fitting.release()
+
+    def _put_in_force(self, trees: Trees, codes: dict[str, float]) -> None:
+        self.judging.verifier = Verifier(trees, self._evidence, codes, self._embedder)
+        self.fits += 1
+
+    def _save_labels(self) -> None:
+        with self._lock:
+            unsaved, self._unsaved = self._unsaved, []
+        if not unsaved:
+            return
+        try:
+            self._store.add_labels(unsaved)
+        except StoreError as error:
+            with self._lock:
+                self._unsaved = unsaved + self._unsaved
+            self._fault("store", error)
+
+    def _save_memo(self) -> None:
+        # What the memo knows and what the log of labels adds to it must not overlap.
+        self.follow()
+        with self._lock:
+            verifier = self.judging.verifier
+            if verifier is None or verifier.evidence is not self._evidence:
+                return
+            state = {
+                "seen": self._seen,
+                "labels": self.labels,
+                "standings": self._standings.to_dict(),
+                "verifier": verifier.to_bytes(),
+            }
+        try:
+            self._store.put_memo(_MEMO, msgspec.msgpack.encode(state))
+        except StoreError as error:
+            self._fault("store", error)
+
+    def _restore(self) -> None:
+        """Take over what an earlier process has learned, unless with another embedder."""
+        try:
+            memo = self._store.memo(_MEMO)
+            kept = [(seq, *unpack(data)[1:]) for seq, data in self._store.labels()]
+        except StoreError as error:
+            self._fault("store", error)
+            return
+        state = {} if memo is None else msgspec.msgpack.decode(memo)
+        verifier = verifier_of(state["verifier"]) if state else None
+        known = 0
+        if verifier is not None and verifier.embedder == self._embedder:
+            self.judging.verifier = verifier
+            self._evidence = verifier.evidence
+            self._standings.restore(state["standings"])
+            self.labels, known = state["labels"], state["seen"]
+        # Those the memo knows are for the next fit only.
+        self._next_fit = 2**62
+        for seq, embedder, lesson in kept:
+            self._seen = seq
+            if embedder != self._embedder:
+                continue
+            if seq > known:
+                self._learn(lesson)
+            else:
+                self._lessons.add(lesson)
+        # A verifier that came with the policy has seen more than the first labels of service.
+        first = _FIRST_FIT if self.judging.verifier is None or state else _FIRST_REFIT
+        self._next_fit = max(first, int(self._lessons.pairs * _GROWTH))
