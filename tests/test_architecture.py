@@ -11,7 +11,8 @@ import likewise
 
 ROOT = Path(likewise.__file__).parent
 VALUES = [
-    "errors", "durations", "scope", "entry", "request", "guards", "category", "policy", "eviction",
+    "errors", "durations", "scope", "answers", "entry", "request", "guards", "category", "policy",
+    "eviction",
 ]  # fmt: skip
 OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "__main__"}
 NO_IO = {
@@ -21,7 +22,7 @@ NO_IO = {
 }  # fmt: skip
 INNER_ORDER = [
     *VALUES, "breaker", "classify", "embed", "testing", "index", "stores", "schema", "config",
-    "vectors", "catalog", "stats", "faults", "feedback", "upkeep", "rebuild",
+    "vectors", "catalog", "stats", "faults", "feedback", "receipts", "upkeep", "rebuild",
     "learn", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 

@@ -52,6 +52,7 @@ def controls(**values: Any) -> Request:
         (ask(candidate(), request=controls(max_age_s=9.9)), Miss, Reason.STALE),
         (ask(candidate(question="how not to")), Miss, Reason.GUARD),
         (ask(candidate(), probability_threshold=0.8), Miss, Reason.IMPROBABLE),
+        (ask(candidate(probability=1 - 1e-9), probability_threshold=1.0), Miss, Reason.UNCERTIFIED),
         (ask(candidate(probability=0.79), probability_threshold=0.8), Miss, Reason.IMPROBABLE),
         (ask(candidate(probability=math.nan), probability_threshold=0.8), Miss, Reason.IMPROBABLE),
         (ask(candidate(probability=0.8), probability_threshold=0.8), Hit, Reason.SIMILAR),
@@ -264,6 +265,7 @@ def test_the_most_probable_candidate_is_taken() -> None:
 def test_what_is_never_decided_here_is_known() -> None:
     """The reasons that only the cache around can find are these, so the list above is whole."""
     elsewhere = {
+        Reason.AUDIT,
         Reason.GONE,
         Reason.EMBEDDER_FAULT,
         Reason.STORE_FAULT,

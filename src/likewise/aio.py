@@ -37,6 +37,8 @@ class AsyncCache(Front):
         # Writes wait for one another, and for a locked file: reads have threads of their own.
         self._reads = ThreadPoolExecutor(4, "likewise-read")
         self._writes = ThreadPoolExecutor(2, "likewise-write")
+        if engine.learner is not None:
+            engine.learner.background = True
         self._patience = CircuitBreaker(failures=3, open_s=5.0)
         self._flights: dict[bytes, asyncio.Future[Any]] = {}
 
@@ -128,6 +130,10 @@ class AsyncCache(Front):
             ),
         )
 
+    async def audited(self, lookup: Lookup, hit: Hit, answer: object) -> None:
+        """Learn from the model's answer to a question that a hit has answered meanwhile."""
+        await self._run(self._writes, self._engine.audited, lookup, hit, answer)
+
     async def answer(
         self,
         question: str,
@@ -192,7 +198,7 @@ class AsyncCache(Front):
 
     async def tidy(self) -> None:
         """Delete what has expired and save the statistics; the gateway does so now and then."""
-        await self._run(self._writes, self._engine.upkeep.tidy)
+        await self._run(self._writes, self._engine.tidy)
 
     async def close(self) -> None:
         """See ``Cache.close``."""

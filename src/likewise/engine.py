@@ -14,6 +14,7 @@ belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, `
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -52,6 +53,7 @@ from likewise.policy import (
     threshold_of,
 )
 from likewise.rebuild import Progress, rebuild
+from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
 from likewise.stats import Stats, report
 from likewise.stores import Store
@@ -70,13 +72,15 @@ D = TypeVar("D", Decision, Decision | None)
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A request on its way through the cache."""
+    """A request on its way through the cache; ``dry`` leaves no trace of it, for explanations."""
 
     request: Request
     policy: Category
     scope: bytes
     key: bytes
     started: float
+    id: str
+    dry: bool = False
 
 
 class Engine:
@@ -123,6 +127,7 @@ class Engine:
         self.stats = Stats()
         self.faults = Faults(self.stats)
         self.catalog = Catalog(embedder.dimensions)
+        self.receipts = Receipts()
         self._vectors = VectorMemo(embedder)
         self._keeping = [threading.Lock() for _ in range(_KEY_LOCKS)]
         self._names: set[str] = set()
@@ -134,6 +139,7 @@ class Engine:
             clock=clock,
             quota=lambda name: self.policies.of(name).quota_entries(max_entries),
             max_entries=max_entries,
+            forgotten=self.receipts.forget,
         )
         rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
         self.audits_aside = False
@@ -149,13 +155,13 @@ class Engine:
 
     # -- a lookup ---------------------------------------------------------------------------------
 
-    def start(self, request: Request) -> Lookup:
+    def start(self, request: Request, *, dry: bool = False) -> Lookup:
         """Name the request's category and compute what identifies it."""
         started = time.perf_counter()
         policy = self.policies.of(self.category_of(request)[0])
         scope = request.scope.digest()
         key = exact_key(scope, policy.name, request.question)
-        return Lookup(request, policy, scope, key, started)
+        return Lookup(request, policy, scope, key, started, f"req-{secrets.token_hex(16)}", dry)
 
     def exact(self, lookup: Lookup) -> Decision | None:
         """Decide by equality to the letter; ``None`` when meaning may still make it a hit."""
@@ -177,9 +183,8 @@ class Engine:
         except EmbedderError as error:
             self.faults.report(policy.name, "embedder", error)
             return Miss(policy.name, Reason.EMBEDDER_FAULT)
-        if self.learner is not None and not policy.exact_only:
-            policy = self.learner.policy(policy)
-            lookup = replace(lookup, policy=policy)
+        policy = self.in_force(policy)
+        lookup = replace(lookup, policy=policy)
         floor = threshold_of(request, policy)
         if policy.probability_threshold is not None:
             return self._audited(lookup, self._decide(lookup, self._judged(lookup, vector, floor)))
@@ -196,6 +201,7 @@ class Engine:
 
     def count(self, lookup: Lookup, decision: Decision) -> Decision:
         """Count a decision."""
+        self.receipts.close(lookup.id, decision)
         self.stats.count(decision, lookup_s=time.perf_counter() - lookup.started)
         return decision
 
@@ -269,7 +275,7 @@ class Engine:
             self.judging.learn([(policy.name, request.question)])
         self.stats.add(policy.name, stored=1)
         self.upkeep.evict(policy.name)
-        self.upkeep.tidy_now_and_then()
+        self.tidy_now_and_then()
         return entry
 
     def learn(self, lookup: Lookup, answer: object, vector: Vectors | None = None) -> None:
@@ -351,9 +357,15 @@ class Engine:
     def neighbours(self, lookup: Lookup) -> list[Candidate]:
         """Return the entries nearest to a question whatever their similarity, for explanations."""
         vector = self._vectors.of(lookup.request.question)
-        if lookup.policy.probability_threshold is not None:
+        if self.learner is not None or lookup.policy.probability_threshold is not None:
             return self._judged(lookup, vector, -1.0)
         return [_candidate(r, s) for r, s in self._nearest(lookup, vector, -1.0)]
+
+    def in_force(self, policy: Category) -> Category:
+        """Return a category's policy with the thresholds that labels have given it."""
+        if self.learner is None or policy.exact_only or not policy.cacheable:
+            return policy
+        return self.learner.policy(policy)
 
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
@@ -386,6 +398,17 @@ class Engine:
         self.policies = policies
         self.classifiers = classifiers
 
+    def tidy(self) -> None:
+        """Delete what has expired, save statistics and labels, follow other processes' labels."""
+        self.upkeep.tidy()
+        if self.learner is not None:
+            self.learner.follow()
+
+    def tidy_now_and_then(self) -> None:
+        """Tidy when that is some time ago; called on the way of a write."""
+        if self.upkeep.is_due:
+            self.tidy()
+
     def close(self) -> None:
         """Save the counters and what was learned, and close the store."""
         self.upkeep.flush()
@@ -417,13 +440,29 @@ class Engine:
         return name
 
     def _decide(self, lookup: Lookup, candidates: Sequence[Candidate]) -> Decision:
-        return decide(
-            candidates,
-            request=lookup.request,
-            policy=lookup.policy,
-            now=self.clock(),
-            blocked=self._blocked(lookup.key),
+        now, blocked = self.clock(), self._blocked(lookup.key)
+        decision = decide(
+            candidates, request=lookup.request, policy=lookup.policy, now=now, blocked=blocked
         )
+        if not lookup.dry:
+            by = "policy"
+            if self.learner is not None and lookup.policy.probability_threshold is not None:
+                by = self.learner.standing(self.policies.of(lookup.policy.name)).by
+            self.receipts.add(
+                Receipt(
+                    lookup.id,
+                    lookup.request,
+                    lookup.policy,
+                    by,
+                    candidates,
+                    blocked,
+                    now,
+                    0.0,
+                    decision,
+                    decision,
+                )
+            )
+        return decision
 
     def _blocked(self, key: bytes) -> list[str]:
         """Return the entries that may not serve the question with this exact key."""
@@ -436,7 +475,7 @@ class Engine:
         near = self._nearest(lookup, vector, -1.0)
         question, category = lookup.request.question, lookup.policy.name
         probabilities: list[float] = []
-        if self.learner is not None and near:
+        if self.learner is not None and near and not lookup.dry:
             probabilities = self.learner.consider(
                 lookup.key,
                 question,
@@ -466,7 +505,7 @@ class Engine:
 
     def _audited(self, lookup: Lookup, decision: Decision) -> Decision:
         """Return a hit that is not to be audited as it is; one that is, as the door audits it."""
-        if self.learner is None or not isinstance(decision, Hit):
+        if self.learner is None or lookup.dry or not isinstance(decision, Hit):
             return decision
         propensity = self.learner.served(lookup.key, decision.entry_id)
         if propensity is None:

@@ -56,9 +56,9 @@ class Explanation:
 
 def explain(engine: Engine, request: Request) -> Explanation:
     """Decide on ``request`` without serving, counting or storing anything."""
-    lookup = engine.start(request)
+    lookup = engine.start(request, dry=True)
     decision = engine.exact(lookup) or engine.semantic(lookup)
-    policy = lookup.policy
+    policy = engine.in_force(lookup.policy)
     candidates: list[Candidate] = []
     if bypass_of(request, policy) is None and engine.embedder.fits(request.question):
         try:

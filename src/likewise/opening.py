@@ -23,7 +23,7 @@ from likewise.embed import Embedder
 from likewise.embed.registry import open_embedder
 from likewise.engine import Engine
 from likewise.errors import ConfigError
-from likewise.learn.judge import Judge, ModelJudge, SimilarJudge
+from likewise.learn.judge import Judge, SimilarJudge
 from likewise.learn.judging import Judging
 from likewise.learn.learner import Terms
 from likewise.learn.trees import require_fitting
@@ -111,6 +111,9 @@ def learning_of(
             if not model.base_url or not model.model:
                 msg = "learning.judge: model needs learning.judge_model with base_url and model"
                 raise ConfigError(msg)
+            # Imported here: nobody else needs an HTTP client.
+            from likewise.learn.judge_model import ModelJudge  # noqa: PLC0415
+
             timeout_s = seconds(model.timeout, what="learning.judge_model.timeout")
             return terms, ModelJudge(
                 base_url=model.base_url,

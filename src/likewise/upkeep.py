@@ -18,7 +18,8 @@ _EVERY_S = 30.0
 class Upkeep:
     """Deletes from store and index alike. Safe to use from many threads.
 
-    ``quota`` gives the most entries of a category, ``max_entries`` is the bound of all together.
+    ``quota`` gives the most entries of a category, ``max_entries`` is the bound of all together;
+    ``forgotten`` is told when somebody had entries deleted.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Upkeep:
         clock: Callable[[], float],
         quota: Callable[[str], int],
         max_entries: int,
+        forgotten: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -39,11 +41,13 @@ class Upkeep:
         self._clock = clock
         self._quota = quota
         self._max_entries = max_entries
+        self._forgotten = forgotten
         self._tidied_at = clock()
 
     def forget(self, entry_ids: Sequence[str]) -> int:
         """Delete entries from store and index; return how many the store held."""
         self._catalog.remove(entry_ids)
+        self._forgotten()
         return self._store.delete(entry_ids)
 
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> int:
@@ -52,6 +56,7 @@ class Upkeep:
         known = self._catalog.select(
             lambda r: category in (None, r.category) and scope in (None, r.scope)
         )
+        self._forgotten()
         gone = self._store.clear(category=category, scope=scope)
         self._catalog.remove([*gone, *known])
         return len(gone)
@@ -64,10 +69,10 @@ class Upkeep:
             self._discard(expired, why="expired")
         self.flush()
 
-    def tidy_now_and_then(self) -> None:
-        """Tidy when that is some time ago; called on the way of a write."""
-        if self._clock() - self._tidied_at >= _EVERY_S:
-            self.tidy()
+    @property
+    def is_due(self) -> bool:
+        """Whether the last time is long enough ago to tidy again."""
+        return self._clock() - self._tidied_at >= _EVERY_S
 
     def evict(self, category: str) -> None:
         """Delete what a category, or the whole, holds beyond its bound."""
@@ -91,7 +96,8 @@ class Upkeep:
         records = [r for i in entry_ids if (r := self._catalog.record(i)) is not None]
         for category, count in Counter(r.category for r in records).items():
             self._stats.add(category, **{why: count})
+        self._catalog.remove(entry_ids)
         try:
-            self.forget(entry_ids)
+            self._store.delete(entry_ids)
         except StoreError as error:
             self._faults.report(DEFAULT, "store", error)

@@ -5,7 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.learn.features import NAMES, Reading, Readings, Vocabulary, pair_features
+from likewise.learn.features import (
+    CANDIDATES,
+    NAMES,
+    Near,
+    Reading,
+    Readings,
+    Vocabulary,
+    pair_features,
+)
+
+
+def word(text: str) -> int:
+    """The hash of a single word."""
+    return Reading(text).words[0]
 
 
 def features(question: str, candidate: str, cosine: float = 0.9) -> dict[str, float]:
@@ -15,9 +28,7 @@ def features(question: str, candidate: str, cosine: float = 0.9) -> dict[str, fl
         vocabulary.add(Reading(text))
     (row,) = pair_features(
         Reading(question),
-        [Reading(candidate)],
-        [cosine],
-        next_cosine=0.5,
+        [Near(Reading(candidate), cosine, 1)],
         vocabulary=vocabulary,
         category=3.0,
     )
@@ -65,17 +76,26 @@ def test_context_of_the_candidates() -> None:
     """Rank, gap and margins tell how far a candidate stands out."""
     rows = pair_features(
         Reading("undo"),
-        [Reading("undo it"), Reading("redo")],
-        [0.9, 0.7],
-        next_cosine=0.4,
+        [Near(Reading("undo it"), 0.9, 1), Near(Reading("redo"), 0.7, 2)],
         vocabulary=Vocabulary(),
         category=0.0,
     )
     by_name = [dict(zip(NAMES, row.tolist(), strict=True)) for row in rows]
     assert [r["rank"] for r in by_name] == [0.0, 1.0]
     assert by_name[1]["gap_to_nearest"] == pytest.approx(0.2)
-    assert [r["margin_to_next"] for r in by_name] == pytest.approx([0.2, 0.3])
-    assert [r["margin_to_last"] for r in by_name] == pytest.approx([0.5, 0.3])
+    assert [r["margin_to_next"] for r in by_name] == pytest.approx([0.2, 0.7])
+    assert [r["margin_to_last"] for r in by_name] == pytest.approx([0.9, 0.7])
+
+
+def test_entries_that_agree_on_the_answer_support_each_other() -> None:
+    """Equal answers among all that are near are counted; the margin is to another answer."""
+    near = [Near(Reading(f"undo {n}"), 0.9 - n / 10, n < 2) for n in range(CANDIDATES + 1)]
+    rows = pair_features(Reading("undo"), near, vocabulary=Vocabulary(), category=0.0)
+    by_name = [dict(zip(NAMES, row.tolist(), strict=True)) for row in rows]
+    assert len(rows) == CANDIDATES
+    assert [r["answers_agree"] for r in by_name] == [2, 2, 1, 1, 1]
+    assert by_name[0]["margin_to_other_answer"] == pytest.approx(0.2)
+    assert by_name[2]["margin_to_other_answer"] == pytest.approx(-0.2)
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
@@ -97,17 +117,17 @@ def test_readings_are_remembered_within_bounds() -> None:
 def test_rarity_falls_with_use() -> None:
     """A word in every question has rarity 0, one in none has 1."""
     vocabulary = Vocabulary()
-    assert vocabulary.rarity("undo") == 1.0
+    assert vocabulary.rarity(word("undo")) == 1.0
     for text in ("undo this", "undo that"):
         vocabulary.add(Reading(text))
-    assert vocabulary.rarity("undo") == 0.0
-    assert 0.0 < vocabulary.rarity("that") < vocabulary.rarity("nowhere") == 1.0
+    assert vocabulary.rarity(word("undo")) == 0.0
+    assert 0.0 < vocabulary.rarity(word("that")) < vocabulary.rarity(word("nowhere")) == 1.0
 
 
 def test_shape_is_that_of_the_names() -> None:
     """The matrix has a float32 column for each name."""
     rows = pair_features(
-        Reading("a"), [Reading("b")], [0.1], next_cosine=0.0, vocabulary=Vocabulary(), category=0.0
+        Reading("a"), [Near(Reading("b"), 0.1, 1)], vocabulary=Vocabulary(), category=0.0
     )
     assert rows.shape == (1, len(NAMES))
     assert rows.dtype == np.float32

@@ -21,8 +21,8 @@ def test_walking_the_trees_gives_what_the_library_gives() -> None:
         learning_rate=0.08,
         max_leaf_nodes=8,
         max_depth=7,
-        min_samples_leaf=40,
-        l2_regularization=5.0,
+        min_samples_leaf=20,
+        l2_regularization=20.0,
         early_stopping=False,
         random_state=0,
     ).fit(rows, right)

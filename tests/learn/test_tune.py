@@ -66,7 +66,7 @@ def test_labels_compare_with_what_was_stored_before() -> None:
 def test_what_is_served_is_not_stored() -> None:
     """A request taken as a hit leaves no entry behind."""
     stream = [Prompt("a", f"undo {n} commits", "1") for n in range(3)]
-    labels = label(stream, EMBEDDER, categories=["a"], served={1})
+    labels = label(stream, EMBEDDER, categories=["a"], serves=lambda number, _, __: number == 1)
     assert labels.request.tolist() == [1, 2]
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from likewise.category import DEFAULT
+from likewise.category import DEFAULT, check_name
 from likewise.embed import Embedder, Vectors
 from likewise.errors import ConfigError
 from likewise.rebuild import Progress
@@ -19,17 +19,28 @@ from likewise.rebuild import Progress
 T = TypeVar("T", bound=msgspec.Struct)
 
 _PATTERN = "prompts_*.jsonl*"
+_PAIRS = "pairs_*.jsonl*"
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A prompt; two of them share ``answer_key`` exactly when one answer serves both."""
 
     category: str
     text: str
     answer_key: str
+    id: str = ""
 
 
-class Answered(msgspec.Struct, frozen=True):
+class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Two questions, and whether one answer serves both."""
+
+    category: str
+    a: str
+    b: str
+    same: bool
+
+
+class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of a log: a question with its answer, any JSON value."""
 
     question: str
@@ -47,7 +58,35 @@ def read_prompts(folder: Path) -> list[Prompt]:
     if not paths:
         msg = f"--data: {folder} holds no prompts_*.jsonl or prompts_*.jsonl.gz"
         raise ConfigError(msg)
-    return [prompt for path in paths for prompt in _read(path, Prompt)]
+    prompts = [prompt for path in paths for prompt in _read(path, Prompt)]
+    known: dict[tuple[str, str], str] = {}
+    for prompt in prompts:
+        key = known.setdefault((prompt.category, prompt.text), prompt.answer_key)
+        if key != prompt.answer_key:
+            msg = (
+                f"--data: contradictory labels in category {prompt.category!r}: one text has the "
+                f"answer keys {key!r} and {prompt.answer_key!r}; keep one of them"
+            )
+            raise ConfigError(msg)
+    return prompts
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """Read every ``pairs_*.jsonl`` and ``pairs_*.jsonl.gz`` of a folder; there may be none.
+
+    Raises:
+        ConfigError: A line is not a pair, or two say the opposite of one pair.
+    """
+    pairs = [pair for path in sorted(folder.glob(_PAIRS)) for pair in _read(path, Pair)]
+    known: dict[tuple[str, frozenset[str]], bool] = {}
+    for pair in pairs:
+        if known.setdefault((pair.category, frozenset((pair.a, pair.b))), pair.same) != pair.same:
+            msg = (
+                f"--data: contradictory labels in category {pair.category!r}: a pair is marked the "
+                "same and different; keep one of them"
+            )
+            raise ConfigError(msg)
+    return pairs
 
 
 def sample(prompts: Iterable[Prompt], *, seed: int, rows_per_category: int) -> list[Prompt]:
@@ -152,8 +191,14 @@ def _read(path: Path, kind: type[T]) -> Iterator[T]:
 
 def _decoded(line: bytes, kind: type[T], where: str) -> T:
     try:
-        return msgspec.json.decode(line, type=kind)
+        decoded = msgspec.json.decode(line, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         names = ", ".join(field.name for field in msgspec.structs.fields(kind))
         msg = f"{where}: not a JSON object with {names}: {error}"
         raise ConfigError(msg) from error
+    try:
+        check_name(decoded.category)  # type: ignore[attr-defined]
+    except ConfigError as error:
+        msg = f"{where}: {error}"
+        raise ConfigError(msg) from error
+    return decoded

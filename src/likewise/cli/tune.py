@@ -14,7 +14,7 @@ from likewise.errors import ConfigError
 if TYPE_CHECKING:
     from likewise.learn.tune import Tuned
 
-_STREAMS = 2
+_STREAMS = 7
 _ROWS_PER_CATEGORY = 3_000
 
 
@@ -35,6 +35,10 @@ def tune(
     base: Annotated[
         Path | None, typer.Option(help="Configuration whose other keys the policy keeps.")
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out a group of features, to see what it contributes; repeatable."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample taken of --data.")] = 7,
     json: JsonOption = False,
 ) -> None:
@@ -42,7 +46,14 @@ def tune(
     # Imported here: other commands need none of this.
     import yaml  # noqa: PLC0415
 
-    from likewise.bench.prompts import Embedded, deal, read_log, read_prompts  # noqa: PLC0415
+    from likewise.bench.prompts import (  # noqa: PLC0415
+        Embedded,
+        Pair,
+        deal,
+        read_log,
+        read_pairs,
+        read_prompts,
+    )
     from likewise.config import Config, load  # noqa: PLC0415
     from likewise.learn.tune import tune as fit  # noqa: PLC0415
     from likewise.learn.write import write_policy  # noqa: PLC0415
@@ -56,7 +67,9 @@ def tune(
         raise ConfigError(msg)
     config = Config() if base is None else load(base)
     kept: dict[str, Any] = {} if base is None else yaml.safe_load(base.read_text("utf-8")) or {}
+    pairs: list[Pair] = []
     if data is not None:
+        pairs = read_pairs(data)
         streams = deal(
             read_prompts(data), seed=seed, rows_per_category=_ROWS_PER_CATEGORY, streams=_STREAMS
         )
@@ -64,9 +77,18 @@ def tune(
         streams = [read_log(log)] if log is not None else []
     with progress("embedding") as report:
         texts = [prompt.text for stream in streams for prompt in stream]
+        texts += [text for pair in pairs for text in (pair.a, pair.b)]
         embedder = Embedded(embedder_of(config.settings.embedding), texts, report)
     with progress("tuning") as report:
-        tuned = fit(streams, embedder, budget=error_budget, risk=risk, progress=report)
+        tuned = fit(
+            streams,
+            embedder,
+            budget=error_budget,
+            risk=risk,
+            pairs=pairs,
+            without=without or (),
+            progress=report,
+        )
     write_policy(tuned, out, base=kept)
     rows = _rows(tuned)
     if json:

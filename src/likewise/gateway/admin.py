@@ -21,8 +21,8 @@ _MAX_BODY_BYTES = 64 * 1024
 class Admin:
     """An ASGI application for everything below ``/admin``.
 
-    ``GET /admin/stats``, ``DELETE /admin/entries/ID``, ``POST /admin/purge`` with
-    ``{"category": NAME}`` or ``{"all": true}``.
+    ``GET /admin/stats``, ``GET /admin/decisions/ID``, ``DELETE /admin/entries/ID``,
+    ``POST /admin/purge`` with ``{"category": NAME}`` or ``{"all": true}``.
     """
 
     def __init__(self, cache: AsyncCache, *, key: str | None) -> None:
@@ -57,6 +57,12 @@ class Admin:
         match request.method, path.split("/"):
             case "GET", ["", "stats"]:
                 return self._cache.stats()
+            case "GET", ["", "decisions", request_id]:
+                receipt = self._cache.engine.receipts.of(request_id)
+                if receipt is None:
+                    msg = "no such decision among the latest ones"
+                    raise RequestError(msg, status=404)
+                return receipt.to_dict()
             case "DELETE", ["", "entries", entry_id]:
                 return {"dropped": int(await self._cache.drop(entry_id))}
             case "POST", ["", "purge"]:

@@ -17,6 +17,8 @@ from likewise.config import Config
 from likewise.gateway.admin import Admin
 from likewise.gateway.chat import ChatEndpoint
 from likewise.gateway.errors import error_body
+from likewise.gateway.feedback import PATH as FEEDBACK_PATH
+from likewise.gateway.feedback import FeedbackEndpoint
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.proxy import Proxy
 from likewise.gateway.reload import Follower
@@ -37,6 +39,7 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
     """
     settings = config.settings
     upstream = Upstream(settings.upstream)
+    cache.engine.audits_aside = True
     metrics = Metrics(cache.engine)
     proxy = Proxy(upstream)
     chat = ChatEndpoint(
@@ -90,6 +93,7 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
         exception_handlers={404: unknown, 405: unknown},
         routes=[
             Route(PATH, chat, methods=["POST"]),
+            Route(FEEDBACK_PATH, FeedbackEndpoint(cache), methods=["POST"]),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,23 +132,25 @@ class ChatEndpoint:
             decision = Miss(decision.category, Reason.GONE)
         self._metrics.decided(decision, time.perf_counter() - lookup.started)
         if isinstance(decision, Hit):
-            headers = self._headers(decision, decision.entry_id)
+            headers = self._headers(decision, decision.entry_id, lookup)
             reply = Reply(call.stream, call.include_usage, headers)
             await reply.send_completion(served(decision.answer, self._settings.usage_on_hit), send)
+            if decision.audit is not None:
+                self._audit(call, lookup, decision, scope)
             return
         shares = isinstance(decision, Miss) and not call.request.controls.no_store
         if shares and lookup.key not in self._shared:
             late = await self._stored_meanwhile(lookup)
             if late is not None:
                 self._metrics.shared()
-                headers = self._headers(decision, late[0])
+                headers = self._headers(decision, late[0], lookup)
                 await Reply(call.stream, call.include_usage, headers).send_completion(late[1], send)
                 return
         shared, listener = self._board(call, lookup, decision, scope, shares=shares)
         reply = Reply(
             call.stream,
             call.include_usage,
-            self._headers(decision, shared.entry_id),
+            self._headers(decision, shared.entry_id, lookup),
             hide_usage=shared.brings_usage and not call.include_usage,
         )
         try:
@@ -202,6 +204,21 @@ class ChatEndpoint:
             self._shared[lookup.key] = begun
         return begun, flight.join()
 
+    def _audit(self, call: ChatCall, lookup: Lookup, hit: Hit, scope: Scope) -> None:
+        """Ask the model what it would have said to a question that a hit has answered."""
+        if self._upstream.ended:
+            return
+        model_call = ModelCall(
+            call, scope, upstream=self._upstream, metrics=self._metrics, add_usage=False
+        )
+
+        async def land(flight: Flight) -> None:
+            completion = whole(flight)
+            if completion is not None and not wire.why_not_keep(completion):
+                await self._cache.audited(lookup, hit, completion)
+
+        self._launch(lookup, model_call, land)
+
     def _depart(
         self, call: ChatCall, lookup: Lookup, model_call: ModelCall, entry_id: str | None
     ) -> Flight:
@@ -211,6 +228,11 @@ class ChatEndpoint:
             if entry_id is not None:
                 await self._keep(flight, call, entry_id, time.perf_counter() - started)
 
+        return self._launch(lookup, model_call, land)
+
+    def _launch(
+        self, lookup: Lookup, model_call: ModelCall, land: Callable[[Flight], Awaitable[None]]
+    ) -> Flight:
         def landed(task: asyncio.Task[None]) -> None:
             self._flights.discard(flight)
             shared = self._shared.get(lookup.key)
@@ -254,8 +276,10 @@ class ChatEndpoint:
             cost_usd=cost_usd,
         )
 
-    def _headers(self, decision: Decision, entry_id: str | None) -> Headers:
-        return headers_of(decision, entry_id) if self._settings.response_headers else []
+    def _headers(self, decision: Decision, entry_id: str | None, lookup: Lookup) -> Headers:
+        if not self._settings.response_headers:
+            return []
+        return headers_of(decision, entry_id, lookup.id)
 
 
 def tenant_in(headers: Mapping[str, str]) -> str:

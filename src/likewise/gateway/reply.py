@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
-from uuid import uuid4
 
 import msgspec
 from starlette.types import Send
@@ -111,13 +110,13 @@ def _without_entry(headers: Headers) -> Headers:
     return [(name, value) for name, value in headers if name != b"x-likewise-entry"]
 
 
-def headers_of(decision: Decision, entry_id: str | None) -> Headers:
+def headers_of(decision: Decision, entry_id: str | None, request_id: str) -> Headers:
     """Return the headers that tell a client what the cache decided."""
     values = {
         "x-cache": type(decision).__name__.upper(),
         "x-likewise-category": decision.category,
         "x-likewise-reason": decision.reason,
-        "x-likewise-request-id": f"req-{uuid4().hex}",
+        "x-likewise-request-id": request_id,
     }
     if entry_id is not None:
         values["x-likewise-entry"] = entry_id

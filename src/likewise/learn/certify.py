@@ -24,6 +24,10 @@ POOL_RISK = 0.1
 POOL_SLACK = 1.5
 """How many times the budget ``pooled`` lets a single category err, as a point estimate."""
 
+_STARTS = {1: 0.5, 2: 0.25, 4: 0.25}
+"""How many times the labels of the most promising threshold each walk begins with, and its share of
+the risk."""
+
 _POOL_STEPS = 400
 _STEP = 1.05
 """Each threshold tried admits about this many times the labels of the one before."""
@@ -78,7 +82,8 @@ def certify(
 
     Thresholds are tried from strict to loose on a grid that depends on the scores alone, and the
     walk stops at the first that fails. It starts where the scores, taken as probabilities, promise
-    the best chance to pass, so that one early error need not spoil a category. At
+    the best chance to pass, and once more with ``_STARTS`` times as many labels, so that one early
+    error need not spoil a category; the walks share the risk. At
     ``POINT_ESTIMATE`` the loosest threshold that passes is taken.
 
     Args:
@@ -95,7 +100,7 @@ def certify(
         passed = [p for p in places if tail(p + 1, int(errors[p]), budget) <= risk]
         best = passed[-1] if passed else None
     else:
-        best = _walk(places, errors, np.cumsum(1.0 - ranked), budget=budget, risk=risk)
+        best = _loosest(places, errors, np.cumsum(1.0 - ranked), budget=budget, risk=risk)
     if best is None:
         needed = labels_needed(budget, risk)
         total = int(errors[-1]) if len(errors) else 0
@@ -176,7 +181,7 @@ def _ranked(scores: NDArray[np.float64], wrong: NDArray[np.bool_], *, limit: flo
     return _Ranked(ranked, errors, passing)
 
 
-def _walk(
+def _loosest(
     places: NDArray[np.intp],
     errors: NDArray[np.int_],
     expected: NDArray[np.float64],
@@ -184,15 +189,26 @@ def _walk(
     budget: float,
     risk: float,
 ) -> int | None:
-    """Return the last place that passes on the way from the most promising one to the loosest."""
+    """Return the loosest place that a walk from one of the starts reaches."""
     from scipy.stats import binom  # noqa: PLC0415 - slow to import
 
-    places = places[places + 1 >= labels_needed(budget, risk)]
+    places = places[places + 1 >= labels_needed(budget, risk * _STARTS[1])]
     if not len(places):
         return None
     promised = binom.cdf(np.round(expected[places]), places + 1, budget)
+    first = int(places[np.argmin(promised)]) + 1
+    reached = [
+        _walk(places, errors, first * times, budget=budget, risk=risk * share)
+        for times, share in _STARTS.items()
+    ]
+    return max((place for place in reached if place is not None), default=None)
+
+
+def _walk(
+    places: NDArray[np.intp], errors: NDArray[np.int_], count: int, *, budget: float, risk: float
+) -> int | None:
+    """Return the last place that passes on the way from ``count`` labels to all of them."""
     best: int | None = None
-    count = int(places[np.argmin(promised)]) + 1
     while count <= places[-1] + 1:
         place = int(places[np.searchsorted(places, count - 1)])
         if tail(place + 1, int(errors[place]), budget) > risk:

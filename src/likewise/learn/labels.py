@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +168,49 @@ def label(
         [answered.answer_key for answered in stream],
         list(categories),
         {name: place.requests for name, place in places.items()},
+    )
+
+
+class Couple(NamedTuple):
+    """Two questions of a category; ``right`` when the second's answer serves the first, too."""
+
+    category: str
+    question: str
+    candidate: str
+    cosine: float
+    right: bool
+    request: int
+    place: int
+
+
+def alone(couples: Sequence[Couple], *, like: Labels) -> Labels:
+    """Label pairs as a cache sees them that holds nothing but the candidate.
+
+    Args:
+        couples: The pairs; ``request`` and ``place`` are the places of the two questions among
+            the keys of ``like``.
+        like: Labels of the same categories.
+    """
+    readings = Readings(size=max(2 * len(couples), 1))
+    rows: list[Matrix] = []
+    tokens: list[Tokens] = []
+    codes = {name: float(code) for code, name in enumerate(like.categories)}
+    for couple in couples:
+        question, candidate = readings.of(couple.question), readings.of(couple.candidate)
+        vocabulary = Vocabulary()
+        vocabulary.add(candidate)
+        near = [Near(candidate, couple.cosine, 1)]
+        rows.append(
+            pair_features(question, near, vocabulary=vocabulary, category=codes[couple.category])
+        )
+        tokens.append(pair_tokens(question, near, category_salt(couple.category)))
+    return replace(
+        like,
+        rows=np.concatenate(rows) if rows else np.zeros((0, len(NAMES)), np.float32),
+        tokens=evidence.joined(tokens) if tokens else NO_TOKENS,
+        right=np.array([couple.right for couple in couples], dtype=np.bool_),
+        request=np.array([couple.request for couple in couples], dtype=np.int_),
+        candidate=np.array([couple.place for couple in couples], dtype=np.int_),
     )
 
 

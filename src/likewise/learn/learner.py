@@ -74,13 +74,11 @@ class Terms:
         risk: Chance that a certified threshold breaks its budget, over all categories.
         share: Whether a category may start under the certificate that all have in common.
         audit_rate: Share of semantic hits that are audited, on average.
-        background: Fit on a thread of its own; else whoever brings the label waits for the fit.
     """
 
     risk: float = 0.05
     share: bool = True
     audit_rate: float = 0.02
-    background: bool = False
 
 
 class Learner:
@@ -113,6 +111,8 @@ class Learner:
     ) -> None:
         self.judging = judging
         self.terms = terms
+        self.background = False
+        """Whether to fit on a thread of its own; else who brings a label waits for the fit."""
         self._store = store
         self._embedder = embedder
         self._budget_of = budget_of
@@ -202,6 +202,7 @@ class Learner:
                 considered.score,
                 wrong=False,
                 propensity=considered.propensity,
+                drawn=False,
             )
         return None
 
@@ -348,7 +349,7 @@ class Learner:
     def _fit_soon(self) -> None:
         if not self._fitting.acquire(blocking=False):
             return
-        if self.terms.background:
+        if self.background:
             threading.Thread(target=self._fit, name="likewise-fit", daemon=True).start()
         else:
             self._fit()

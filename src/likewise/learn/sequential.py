@@ -57,20 +57,23 @@ class Wealth:
         self._labels = np.zeros(len(THRESHOLDS))
         self._wrong = np.zeros(len(THRESHOLDS))
 
-    def add(self, score: float, *, wrong: bool, propensity: float = 1.0) -> None:
+    def add(
+        self, score: float, *, wrong: bool, propensity: float = 1.0, drawn: bool = True
+    ) -> None:
         """Take what became of a request whose best candidate had ``score``.
 
         Args:
             score: Its probability of being right, 0 to 1.
             wrong: Whether the label was drawn and reusing the answer wrong.
             propensity: With which probability the label was to be drawn, above 0.
+            drawn: Whether it was.
         """
         count = int(np.searchsorted(THRESHOLDS, score, side="right"))
         loss = wrong / propensity
         bets = _BETS / (1.0 / propensity - self.budget)
         self._log[:count] += np.log1p(bets * (self.budget - loss))
-        self._labels[:count] += 1.0
-        self._wrong[:count] += loss
+        self._labels[:count] += drawn
+        self._wrong[:count] += wrong
         wealth = np.logaddexp.reduce(self._log[:count], axis=1) - math.log(len(_BETS))
         np.maximum(self._most[:count], wealth, out=self._most[:count])
 
@@ -90,7 +93,7 @@ class Wealth:
         return found
 
     def error(self, threshold: float) -> tuple[float, float]:
-        """Return the labels at or above a threshold of the grid and how many were wrong."""
+        """Return the labels drawn at or above a threshold of the grid and how many were wrong."""
         place = int(np.searchsorted(THRESHOLDS, threshold))
         return float(self._labels[place]), float(self._wrong[place])
 

@@ -23,7 +23,7 @@ class Standing:
         by: ``own`` evidence, that ``shared`` by all categories, the ``policy``, an ``alarm``, or
             ``none``.
         labels: Labels at or above the threshold.
-        wrong: How many of them were wrong, each audited one standing for those that were not.
+        wrong: How many of them were wrong.
         alarm: Level of the drift alarm, which is raised at ``sequential.ALARM``.
     """
 
@@ -68,11 +68,18 @@ class Standings:
         return standing
 
     def label(
-        self, category: str, budget: float, score: float, *, wrong: bool, propensity: float
+        self,
+        category: str,
+        budget: float,
+        score: float,
+        *,
+        wrong: bool,
+        propensity: float,
+        drawn: bool = True,
     ) -> None:
         """Take what became of a request, see ``Wealth.add``."""
         for wealth in self._bets(category, budget):
-            wealth.add(score, wrong=wrong, propensity=propensity)
+            wealth.add(score, wrong=wrong, propensity=propensity, drawn=drawn)
         self._known.clear()
 
     def audited(self, category: str, budget: float, *, wrong: bool, propensity: float) -> bool:

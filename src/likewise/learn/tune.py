@@ -13,8 +13,10 @@ certified. The verifier that goes into service is then fitted on all labels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +24,11 @@ from numpy.typing import NDArray
 from likewise.embed import Embedder
 from likewise.errors import ConfigError
 from likewise.guards import GUARDS
+from likewise.learn import evidence
 from likewise.learn.certify import POINT_ESTIMATE, Certificate, certify, pooled
-from likewise.learn.evidence import Tokens
+from likewise.learn.evidence import Evidence, Tokens
 from likewise.learn.features import NAMES, OWN, Matrix
-from likewise.learn.labels import Answered, Labels, joined, label
+from likewise.learn.labels import Answered, Couple, Labels, alone, joined, label
 from likewise.learn.trees import Trees, fit_trees
 from likewise.learn.verifier import Verifier
 from likewise.rebuild import Progress
@@ -40,8 +43,8 @@ _LEAST_PAIRS = 100
 _CATEGORY = NAMES.index("category")
 _RANK = NAMES.index("rank")
 RESERVE = 0.2
-"""Share of the budget kept for what labels do not show. On answers unlike any that was labelled the
-errors were about a third more than thresholds showed on labels; see docs/quality.md."""
+"""Share of the budget that point estimates leave for what labels do not show: answers unlike any
+that was labelled. Certified bounds have a margin of their own."""
 
 _ALIKE = 0.85
 """Cosine from which on two questions are look-alikes."""
@@ -49,8 +52,48 @@ _ALIKE = 0.85
 _MOST_ALIKE = 100
 """Answers that may come together into one fold by a chain of look-alikes."""
 
+_EVERY = 3
+"""Of every so many requests the nearest candidate is learned from as if it were alone, too."""
+
 _WEIGHT_OF_NEAREST = 3.0
 """How much the nearest candidate counts against the others: it is the one most often served."""
+
+
+Folds = NDArray[np.int_]
+
+GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "words": evidence.NAMES,
+        "answers": ("answers_agree", "margin_to_other_answer"),
+        "overlap": NAMES[NAMES.index("overlap_of_question") : NAMES.index("numbers_differ")],
+        "guards": NAMES[NAMES.index("numbers_differ") : NAMES.index("inversions")],
+        "order": ("inversions", "neighbours_kept", "same_words"),
+        "letters": NAMES[NAMES.index("trigram_overlap") : NAMES.index("small_words_differ")],
+        "margins": ("gap_to_nearest", "margin_to_next", "margin_to_last", "rank"),
+        "category": ("category", "density"),
+    }
+)
+"""Features by what they look at."""
+
+
+class Coupled(Protocol):
+    """Two questions of a category, and whether one answer serves both."""
+
+    @property
+    def category(self) -> str:
+        """Kind of question."""
+
+    @property
+    def a(self) -> str:
+        """One."""
+
+    @property
+    def b(self) -> str:
+        """The other."""
+
+    @property
+    def same(self) -> bool:
+        """Whether one answer serves both."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +144,8 @@ def tune(
     *,
     budget: float,
     risk: float,
+    pairs: Sequence[Coupled] = (),
+    without: Sequence[str] = (),
     progress: Progress = lambda _done, _of: None,
 ) -> Tuned:
     """Fit and certify.
@@ -112,6 +157,8 @@ def tune(
         budget: Error per hit allowed. Below the risk of a point estimate it holds in every category
             by itself; else over all of them, see ``certify.pooled``.
         risk: Chance that a category's bound fails; 0.5 asks for a point estimate.
+        pairs: Labelled pairs to learn from besides; nothing is certified on them.
+        without: Groups of features to do without, see ``GROUPS``: to see what each contributes.
         progress: Told of the steps done.
 
     Raises:
@@ -122,23 +169,30 @@ def tune(
     if not streams:
         msg = "there is not one labelled question to learn from"
         raise ConfigError(msg)
+    dropped = _columns(without)
     step = _Steps(progress, total=3 * len(streams) + 2 * MODELS + 1)
     categories = sorted({answered.category for stream in streams for answered in stream})
-    bound = _Bound((1 - RESERVE) * budget, risk, _weights(streams, categories))
+    bound = _Bound(budget, risk, _weights(streams, categories))
     first = _labelled(streams, embedder, categories, step)
     _check(first)
     codes = _codes(first)
-    folds = _folds(first)
-    folded = _fit_folds([first], folds, codes, step)
     texts = [answered.text for stream in streams for answered in stream]
+    coupled = _coupled(pairs, first, texts, embedder)
+    folds = _folds(coupled.keys, [first, coupled])
+    # A cache that has only begun to fill knows no neighbours: what tells then is learned from pairs
+    # by themselves.
+    sparse = alone(_every_few(first, texts), like=coupled)
+    learned = [first, coupled, sparse]
+    folded = _fit_folds(learned, folds, codes, dropped, step)
     provisional = bound.thresholds(_judged(first, folded.scores(first), texts))
     second = _labelled(streams, embedder, categories, step, folded=folded, thresholds=provisional)
-    folded = _fit_folds([first, second], folds, codes, step)
+    learned.append(second)
+    folded = _fit_folds(learned, folds, codes, dropped, step)
     provisional = bound.thresholds(_judged(second, folded.scores(second), texts))
     third = _labelled(streams, embedder, categories, step, folded=folded, thresholds=provisional)
     judged = _judged(third, folded.scores(third), texts)
     certificates = bound.certified(judged)
-    verifier = _final([first, second], folds, codes, embedder.name)
+    verifier = _final(learned, folds, codes, dropped, embedder.name)
     step()
     return Tuned(
         verifier,
@@ -174,7 +228,7 @@ class _Bound:
     def certified(self, judged: Mapping[str, Judged]) -> dict[str, Certificate]:
         if self.risk >= POINT_ESTIMATE:
             samples = {name: (found.scores, found.wrong) for name, found in judged.items()}
-            return pooled(samples, budget=self.budget, weights=self.weights)
+            return pooled(samples, budget=(1 - RESERVE) * self.budget, weights=self.weights)
         return {
             name: certify(
                 found.scores, found.wrong, budget=self.budget, risk=self.risk / len(judged)
@@ -200,14 +254,16 @@ def _weights(streams: Sequence[Sequence[Answered]], categories: Sequence[str]) -
 class _Folded:
     """Verifiers that have not seen what they score."""
 
-    folds: NDArray[np.int_]
+    folds: Folds
     trees: Sequence[Trees]
     known: _Known
     codes: Mapping[str, float]
+    dropped: Sequence[int]
 
     def scores(self, labels: Labels) -> NDArray[np.float64]:
         """Return each pair's probability; float64 of shape ``(n,)``."""
         rows = _coded(self.known.weighed(labels, self.folds), labels, self.codes)
+        rows[:, self.dropped] = 0.0
         models = self.folds[labels.request] % MODELS
         scores = np.zeros(len(rows))
         for model, trees in enumerate(self.trees):
@@ -220,6 +276,7 @@ class _Folded:
         rows = rows.copy()
         rows[:, _CATEGORY] = self.codes[name]
         rows[:, OWN:] = self.known.without[fold].features(tokens, name)
+        rows[:, self.dropped] = 0.0
         probability: NDArray[np.float64] = self.trees[fold % MODELS].probability(rows)
         return probability
 
@@ -227,14 +284,13 @@ class _Folded:
 class _Known:
     """What words have shown in labelled pairs, apart from those of one fold or of two."""
 
-    def __init__(self, labels: Labels, folds: NDArray[np.int_]) -> None:
-        self._labels = labels
-        self._ends = folds[labels.request], folds[labels.candidate]
-        self.everything = labels.counted(np.ones(len(labels.right), np.bool_))
-        self._touching = [labels.counted(self._touch(fold)) for fold in range(FOLDS)]
+    def __init__(self, parts: Sequence[Labels], folds: Folds) -> None:
+        self._parts = [(part, folds[part.request], folds[part.candidate]) for part in parts]
+        self.everything = self._counted(lambda a, _: np.ones(len(a), np.bool_))
+        self._touching = [self._touch(fold) for fold in range(FOLDS)]
         self.without = [self.everything.minus(touching) for touching in self._touching]
 
-    def weighed(self, labels: Labels, folds: NDArray[np.int_]) -> Matrix:
+    def weighed(self, labels: Labels, folds: Folds) -> Matrix:
         """Return features with the evidence of pairs that touch neither end's fold."""
         ends = folds[labels.request], folds[labels.candidate]
         rows = np.empty_like(labels.rows)
@@ -243,14 +299,22 @@ class _Known:
                 mine = ((ends[0] == a) & (ends[1] == b)) | ((ends[0] == b) & (ends[1] == a))
                 known = self.without[a]
                 if a != b:
-                    both = self._labels.counted(self._touch(a) & self._touch(b))
+                    both = self._touch(a, b)
                     known = known.minus(self._touching[b]).plus(both)
                 rows[mine] = labels.weighed(known, mine)
         return rows
 
-    def _touch(self, fold: int) -> NDArray[np.bool_]:
-        touch: NDArray[np.bool_] = (self._ends[0] == fold) | (self._ends[1] == fold)
-        return touch
+    def _touch(self, *folds: int) -> Evidence:
+        """Return the evidence of pairs that have an answer of each of the folds."""
+        return self._counted(
+            lambda a, b: np.logical_and.reduce([(a == fold) | (b == fold) for fold in folds])
+        )
+
+    def _counted(self, chosen: Callable[[Folds, Folds], NDArray[np.bool_]]) -> Evidence:
+        found = Evidence()
+        for part, a, b in self._parts:
+            found = found.plus(part.counted(chosen(a, b)))
+        return found
 
 
 def _labelled(
@@ -288,13 +352,15 @@ def _labelled(
 
 def _fit_folds(
     parts: Sequence[Labels],
-    folds: NDArray[np.int_],
+    folds: Folds,
     codes: Mapping[str, float],
+    dropped: Sequence[int],
     step: Callable[[], None],
 ) -> _Folded:
-    """Fit the verifiers. What words have shown is counted on the first part alone."""
-    known = _Known(parts[0], folds)
+    """Fit the verifiers. What words have shown is counted on the first two parts alone."""
+    known = _Known(parts[:2], folds)
     rows, right = _training(parts, known, folds, codes)
+    rows[:, dropped] = 0.0
     request = np.concatenate([folds[part.request] for part in parts]) % MODELS
     candidate = np.concatenate([folds[part.candidate] for part in parts]) % MODELS
     trees = []
@@ -302,22 +368,28 @@ def _fit_folds(
         others = (request != model) & (candidate != model)
         trees.append(fit_trees(rows[others], right[others], weight=_weight(rows[others])))
         step()
-    return _Folded(folds, trees, known, codes)
+    return _Folded(folds, trees, known, codes, dropped)
 
 
 def _final(
-    parts: Sequence[Labels], folds: NDArray[np.int_], codes: Mapping[str, float], embedder: str
+    parts: Sequence[Labels],
+    folds: Folds,
+    codes: Mapping[str, float],
+    dropped: Sequence[int],
+    embedder: str,
 ) -> Verifier:
     """Fit the verifier that goes into service on all labels."""
-    known = _Known(parts[0], folds)
+    known = _Known(parts[:2], folds)
     rows, right = _training(parts, known, folds, codes)
+    # Trees never split on a column that is the same everywhere: in service nothing need be dropped.
+    rows[:, dropped] = 0.0
     return Verifier(fit_trees(rows, right, weight=_weight(rows)), known.everything, codes, embedder)
 
 
 def _training(
     parts: Sequence[Labels],
     known: _Known,
-    folds: NDArray[np.int_],
+    folds: Folds,
     codes: Mapping[str, float],
 ) -> tuple[Matrix, NDArray[np.bool_]]:
     """Return features and truth of all pairs. None finds its own answers in what words showed."""
@@ -336,6 +408,55 @@ def _judged(labels: Labels, scores: NDArray[np.float64], texts: Sequence[str]) -
         pairs = [(texts[labels.request[i]], texts[labels.candidate[i]]) for i in best]
         judged[name] = Judged(scores[best], ~labels.right[best], labels.cosine[best], pairs)
     return judged
+
+
+def _columns(without: Sequence[str]) -> list[int]:
+    for group in without:
+        if group not in GROUPS:
+            msg = f"--without: there is no group {group!r}; there are: {', '.join(GROUPS)}"
+            raise ConfigError(msg)
+    return [NAMES.index(name) for group in without for name in GROUPS[group]]
+
+
+def _coupled(
+    pairs: Sequence[Coupled], first: Labels, texts: list[str], embedder: Embedder
+) -> Labels:
+    """Return labelled pairs as labels; their texts come behind those of the streams."""
+    place = {text: number for number, text in reversed(list(enumerate(texts)))}
+    keys = list(first.keys)
+    couples = []
+    for pair in pairs:
+        if pair.category not in first.categories or not (
+            embedder.fits(pair.a) and embedder.fits(pair.b)
+        ):
+            continue
+        for text in (pair.a, pair.b):
+            if text not in place:
+                place[text] = len(texts)
+                texts.append(text)
+                keys.append(f"pair {text}")
+        one, other = embedder.embed([pair.a, pair.b])
+        cosine = float(one @ other)
+        ends = place[pair.a], place[pair.b]
+        couples.append(Couple(pair.category, pair.b, pair.a, cosine, pair.same, ends[1], ends[0]))
+    return alone(couples, like=replace(first, keys=keys))
+
+
+def _every_few(first: Labels, texts: Sequence[str]) -> list[Couple]:
+    """Return the nearest candidate of every few requests."""
+    nearest = np.flatnonzero((first.rows[:, _RANK] == 0) & (first.request % _EVERY == 0))
+    return [
+        Couple(
+            first.categories[first.category[i]],
+            texts[first.request[i]],
+            texts[first.candidate[i]],
+            float(first.cosine[i]),
+            bool(first.right[i]),
+            int(first.request[i]),
+            int(first.candidate[i]),
+        )
+        for i in nearest.tolist()
+    ]
 
 
 def _check_arguments(*, budget: float, risk: float) -> None:
@@ -379,18 +500,18 @@ def _coded(rows: Matrix, labels: Labels, codes: Mapping[str, float]) -> Matrix:
     return rows
 
 
-def _folds(labels: Labels) -> NDArray[np.int_]:
-    """Deal the requests into folds by their answers, with those of look-alikes; shape ``(n,)``."""
-    groups = _Groups(labels.keys)
-    alike = labels.cosine >= _ALIKE
-    for request, candidate in zip(
-        labels.request[alike].tolist(), labels.candidate[alike].tolist(), strict=True
-    ):
-        groups.join(labels.keys[request], labels.keys[candidate])
+def _folds(keys: Sequence[str], parts: Sequence[Labels]) -> Folds:
+    """Deal answers into folds, with those of look-alikes; shape ``(len(keys),)``."""
+    groups = _Groups(keys)
+    for part in parts:
+        alike = part.cosine >= _ALIKE
+        ends = part.request[alike].tolist(), part.candidate[alike].tolist()
+        for request, candidate in zip(*ends, strict=True):
+            groups.join(keys[request], keys[candidate])
     return np.array(
         [
             sha256(groups.first(key).encode("utf-8", "surrogatepass")).digest()[0] % FOLDS
-            for key in labels.keys
+            for key in keys
         ]
     )
 

@@ -1,0 +1,149 @@
+"""Receipts: everything a decision was made of, so that it can be shown and made again.
+
+The latest decisions are held in memory with the objects they were made of; nothing is copied, and
+nothing is written anywhere. What a receipt shows holds no text.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+from likewise.category import Category
+from likewise.policy import Candidate, Decision, Hit, Miss, decide, standing_objection
+from likewise.request import Request
+
+_MOST_RECEIPTS = 2_000
+_LONGEST_QUESTION = 20_000
+"""Characters of a question; the receipt of a longer one is not held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One decision with all it was made of.
+
+    Attributes:
+        id: The request's.
+        request: What was asked; its text is in no output.
+        policy: The policy as it was in force, with the thresholds in force.
+        threshold_by: What set the probability threshold: see ``Standing.by``; ``policy`` when
+            nothing is learned in service.
+        candidates: The entries compared.
+        blocked: Entries that may not serve this question, because a user said so.
+        now: Seconds since the epoch.
+        pressure: Load of the model behind, 0 to 1.
+        decided: What ``decide`` made of this.
+        final: What the caller was told; differs from ``decided`` when an audit held a hit back or
+            the store had lost the answer.
+    """
+
+    id: str
+    request: Request
+    policy: Category
+    threshold_by: str
+    candidates: Sequence[Candidate]
+    blocked: Sequence[str]
+    now: float
+    pressure: float
+    decided: Decision
+    final: Decision
+
+    def replay(self) -> Decision:
+        """Decide again on the same ground."""
+        return decide(
+            self.candidates,
+            request=self.request,
+            policy=self.policy,
+            now=self.now,
+            blocked=self.blocked,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the receipt ready for JSON, without any text of a request or an entry."""
+        return {
+            "id": self.id,
+            "at": self.now,
+            **_told(self.final),
+            "decided": _told(self.decided),
+            "replays": _told(self.replay()) == _told(self.decided),
+            "similarity_threshold": self.policy.similarity_threshold,
+            "probability_threshold": self.policy.probability_threshold,
+            "threshold_by": self.threshold_by,
+            "policy_version": policy_version(self.policy),
+            "pressure": self.pressure,
+            "candidates": [self._compared(candidate) for candidate in self.candidates],
+        }
+
+    def _compared(self, candidate: Candidate) -> dict[str, Any]:
+        objection = standing_objection(
+            candidate,
+            request=self.request,
+            policy=self.policy,
+            now=self.now,
+            blocked=self.blocked,
+        )
+        return {
+            "entry_id": candidate.entry_id,
+            "tier": candidate.tier.value,
+            "similarity": candidate.similarity,
+            "probability": candidate.probability,
+            "age_s": self.now - candidate.created_at,
+            "objection": None if objection is None else f"{objection[0].value}: {objection[1]}",
+        }
+
+
+class Receipts:
+    """The latest receipts; safe to use from many threads."""
+
+    def __init__(self, size: int = _MOST_RECEIPTS) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._held: OrderedDict[str, Receipt] = OrderedDict()
+
+    def add(self, receipt: Receipt) -> None:
+        """Hold a receipt, in the place of an earlier one of the same request."""
+        if len(receipt.request.question) > _LONGEST_QUESTION:
+            return
+        with self._lock:
+            self._held[receipt.id] = receipt
+            if len(self._held) > self._size:
+                self._held.popitem(last=False)
+
+    def close(self, request_id: str, final: Decision) -> None:
+        """Take note of what the caller was told."""
+        with self._lock:
+            receipt = self._held.get(request_id)
+            if receipt is not None and receipt.final is not final:
+                self._held[request_id] = replace(receipt, final=final)
+
+    def of(self, request_id: str) -> Receipt | None:
+        """Return a request's receipt while it is held."""
+        return self._held.get(request_id)
+
+    def forget(self) -> None:
+        """Hold nothing any more: what was purged must leave no trace."""
+        with self._lock:
+            self._held.clear()
+
+
+def policy_version(policy: Category) -> str:
+    """Return a short digest that changes with any value of a policy."""
+    return blake2b(repr(policy).encode(), digest_size=6).hexdigest()
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "decision": type(decision).__name__.lower(),
+        "category": decision.category,
+        "reason": decision.reason.value,
+    }
+    match decision:
+        case Hit():
+            told |= {"entry_id": decision.entry_id, "tier": decision.tier.value}
+        case Miss():
+            told |= {"entry_id": decision.nearest_id, "detail": decision.detail}
+    return told
