@@ -18,7 +18,8 @@ class Auditor:
     mean over all hits is ``rate``, followed by a running average of sqrt(p (1 - p)).
 
     Args:
-        rate: Share of the hits audited, 0 to 1; 0 audits none, and nothing is certified by hits.
+        rate: Share of the hits audited, 0 to 1; 1 audits all. 0 audits none, and nothing is
+            certified by hits.
         chance: Draws.
     """
 
@@ -30,6 +31,8 @@ class Auditor:
         """Return with which probability a hit is audited, above 0, and whether it is."""
         if self._rate <= 0:
             return 1e-9, False
+        if self._rate >= 1:
+            return 1.0, True
         doubt = math.sqrt(max(0.0, probability * (1.0 - probability)))
         self._mean += _SMOOTHING * (doubt - self._mean)
         wanted = self._rate * doubt / max(self._mean, 1e-6)

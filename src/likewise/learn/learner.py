@@ -3,7 +3,7 @@
 A request that finds something near is remembered until its outcome is known. A miss whose answer is
 stored labels its nearest entries for free; a hit is audited with a logged probability. From the
 labels the learner counts what words show, fits the verifier anew each time they have grown by a
-fifth, and moves each category's threshold as far as its evidence goes (see ``standing``). It is the
+third, and moves each category's threshold as far as its evidence goes (see ``standing``). It is the
 only one who writes what it has learned, under one lock; who asks takes none.
 
 Labels are kept in the store, from where other processes take them over, and what was learned in a
@@ -45,9 +45,9 @@ _MEMO = "learner"
 _FIRST_FIT = 300
 _FIRST_REFIT = 20_000
 _LEAST_RIGHT = 30
-_GROWTH = 1.2
+_GROWTH = 1.3
 _MOST_PAIRS = 100_000
-_TREES = 120
+_TREES = 100
 _LEAVES = 20
 _MOST_PENDING = 4_096
 _FLUSH_LABELS = 500
@@ -120,6 +120,7 @@ class Learner:
         self._alarmed = alarmed
         self._lock = threading.Lock()
         self._fitting = threading.Lock()
+        self._following = threading.Lock()
         self._standings = Standings(risk=terms.risk, share=terms.share, shares=categories)
         chance = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311
         self._auditor = Auditor(terms.audit_rate, chance)
@@ -279,14 +280,15 @@ class Learner:
     def follow(self) -> None:
         """Hand labels to the store and take over those of other processes."""
         self._save_labels()
-        try:
-            for seq, data in self._store.labels(after=self._seen):
-                self._seen = seq
-                worker, embedder, lesson = unpack(data)
-                if worker != self._worker and embedder == self._embedder:
-                    self._learn(lesson)
-        except StoreError as error:
-            self._fault("store", error)
+        with self._following:
+            try:
+                for seq, data in self._store.labels(after=self._seen):
+                    self._seen = seq
+                    worker, embedder, lesson = unpack(data)
+                    if worker != self._worker and embedder == self._embedder:
+                        self._learn(lesson)
+            except StoreError as error:
+                self._fault("store", error)
 
     def close(self) -> None:
         """Save what was learned."""
@@ -318,6 +320,8 @@ class Learner:
         self._learn(lesson)
         if len(self._unsaved) >= _FLUSH_LABELS:
             self._save_labels()
+        if self._lessons.pairs >= self._next_fit:
+            self._fit_soon()
 
     def _learn(self, lesson: Lesson) -> None:
         with self._lock:
@@ -332,11 +336,8 @@ class Learner:
                     wrong=lesson.wrong,
                     propensity=lesson.propensity,
                 )
-            due = self._lessons.pairs >= self._next_fit
         if lesson.served and lesson.wrong is not None:
             self._audit(lesson.category, wrong=lesson.wrong, propensity=lesson.propensity)
-        if due:
-            self._fit_soon()
 
     def _audit(self, category: str, *, wrong: bool, propensity: float) -> None:
         with self._lock:
@@ -365,7 +366,9 @@ class Learner:
             rows, right, codes = training(*held)
             if right.all() or not right.any():
                 return
-            trees = fit_trees(rows, right, weight=weight_of(rows), trees=_TREES, leaves=_LEAVES)
+            trees = fit_trees(
+                rows, right, weight=weight_of(rows), trees=_TREES, leaves=_LEAVES, threads=1
+            )
             self._put_in_force(trees, codes)
             self._save_memo()
         except Exception as error:
@@ -423,15 +426,13 @@ class Learner:
             self._evidence = verifier.evidence
             self._standings.restore(state["standings"])
             self.labels, known = state["labels"], state["seen"]
-        # Those the memo knows are for the next fit only.
-        self._next_fit = 2**62
         for seq, embedder, lesson in kept:
             self._seen = seq
             if embedder != self._embedder:
                 continue
             if seq > known:
                 self._learn(lesson)
-            else:
+            else:  # the memo knows it: it is for the next fit only
                 self._lessons.add(lesson)
         # A verifier that came with the policy has seen more than the first labels of service.
         first = _FIRST_FIT if self.judging.verifier is None or state else _FIRST_REFIT

@@ -71,6 +71,7 @@ def fit_trees(
     leaves: int = 31,
     learning_rate: float = 0.08,
     least_in_leaf: int = 20,
+    threads: int | None = None,
     seed: int = 0,
 ) -> Trees:
     """Fit trees that tell right pairs from wrong ones.
@@ -83,6 +84,7 @@ def fit_trees(
         leaves: Most leaves of each.
         learning_rate: Shrinkage of each.
         least_in_leaf: Fewest pairs in a leaf.
+        threads: Processor threads to use; without it all there are.
         seed: Of the fit; equal input and seed give equal trees.
 
     Raises:
@@ -90,6 +92,7 @@ def fit_trees(
     """
     require_fitting()
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - slow to import
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
 
     model = HistGradientBoostingClassifier(
         max_iter=trees,
@@ -101,7 +104,8 @@ def fit_trees(
         early_stopping=False,
         random_state=seed,
     )
-    model.fit(rows, right, sample_weight=weight)
+    with threadpool_limits(threads):
+        model.fit(rows, right, sample_weight=weight)
     return _flattened(model)
 
 
