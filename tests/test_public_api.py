@@ -21,7 +21,7 @@ SIGNATURES = {
     "explain": "question * category scope",
     "stats": "",
     "close": "",
-    "open": "config * embedder progress",
+    "open": "config * embedder progress judge",
 }
 OPENING = "* store embedder categories rules classifier max_entries clock progress"
 NOT_AWAITED = {"stats", "open"}

@@ -44,6 +44,9 @@ class Cache(Front):
         max_entries: Most entries over all categories.
         clock: Seconds since the epoch.
         progress: Called with done and total while the index is rebuilt from the store.
+        learning: Whether, or on which terms, to learn from answers which entries may be reused.
+        judge: Tells whether two answers serve the same question: a ``Judge``, or a function of
+            question, stored answer and fresh answer; without one equal answers do.
 
     Raises:
         ConfigError: An argument is wrong.

@@ -15,6 +15,8 @@ from likewise.durations import seconds
 from likewise.embed import Embedder
 from likewise.engine import Engine
 from likewise.errors import ConfigError
+from likewise.learn.judge import Judge, JudgeFunction
+from likewise.learn.learner import Terms
 from likewise.opening import assemble, from_config
 from likewise.policy import Hit
 from likewise.rebuild import Progress
@@ -41,6 +43,8 @@ class Front:
         max_entries: int = DEFAULT_MAX_ENTRIES,
         clock: Callable[[], float] = time.time,
         progress: Progress | None = None,
+        learning: Terms | bool = False,
+        judge: Judge | JudgeFunction | None = None,
     ) -> None:
         self._use(
             assemble(
@@ -52,6 +56,8 @@ class Front:
                 max_entries=max_entries,
                 clock=clock,
                 progress=progress,
+                learning=learning,
+                judge=judge,
             )
         )
 
@@ -62,17 +68,18 @@ class Front:
         *,
         embedder: Embedder | None = None,
         progress: Progress | None = None,
+        judge: Judge | JudgeFunction | None = None,
     ) -> Self:
         """Open the cache that a configuration file describes; without one, the built-in defaults.
 
-        An ``embedder`` given takes the place of the configured one.
+        An ``embedder`` or a ``judge`` given takes the place of the configured one.
 
         Raises:
             ConfigError: The configuration is wrong.
             StoreError: The store cannot be opened.
             EmbedderError: The embedder cannot be loaded.
         """
-        return cls._over(from_config(config, embedder=embedder, progress=progress))
+        return cls._over(from_config(config, embedder=embedder, progress=progress, judge=judge))
 
     @classmethod
     def _over(cls, engine: Engine) -> Self:

@@ -23,7 +23,7 @@ from likewise.embed import Embedder
 from likewise.embed.registry import open_embedder
 from likewise.engine import Engine
 from likewise.errors import ConfigError
-from likewise.learn.judge import Judge, SimilarJudge
+from likewise.learn.judge import FunctionJudge, Judge, JudgeFunction, SimilarJudge
 from likewise.learn.judging import Judging
 from likewise.learn.learner import Terms
 from likewise.learn.trees import require_fitting
@@ -42,6 +42,8 @@ def assemble(
     max_entries: int = DEFAULT_MAX_ENTRIES,
     clock: Callable[[], float] = time.time,
     progress: Progress | None = None,
+    learning: Terms | bool = False,
+    judge: Judge | JudgeFunction | None = None,
 ) -> Engine:
     """Return an engine made of the parts given; see ``Cache``."""
     if max_entries < 1:
@@ -59,6 +61,8 @@ def assemble(
         max_entries=max_entries,
         clock=clock,
         progress=progress,
+        learning=(Terms() if learning else None) if isinstance(learning, bool) else learning,
+        judge=_judge(judge),
     )
 
 
@@ -68,15 +72,16 @@ def from_config(
     embedder: Embedder | None = None,
     clock: Callable[[], float] = time.time,
     progress: Progress | None = None,
+    judge: Judge | JudgeFunction | None = None,
 ) -> Engine:
     """Return the engine that a configuration, or the file at a path, describes.
 
-    An ``embedder`` given takes the place of the configured one.
+    An ``embedder`` or a ``judge`` given takes the place of the configured one.
     """
     if not isinstance(config, Config):
         config = Config() if config is None else load(config)
     opened = embedder or embedder_of(config.settings.embedding)
-    learning, judge = learning_of(config.settings.learning, opened)
+    learning, configured = learning_of(config.settings.learning, opened)
     return _engine(
         embedder=opened,
         store=config.settings.store,
@@ -88,8 +93,14 @@ def from_config(
         progress=progress,
         judging=judging_of(config),
         learning=learning,
-        judge=judge,
+        judge=_judge(judge) or configured,
     )
+
+
+def _judge(judge: Judge | JudgeFunction | None) -> Judge | None:
+    if judge is None or isinstance(judge, Judge):
+        return judge
+    return FunctionJudge(judge)
 
 
 def learning_of(

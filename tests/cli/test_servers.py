@@ -97,3 +97,27 @@ def test_serve_speaks_to_people(shell: Shell) -> None:
     assert "likewise listens on http://127.0.0.1:" in line
     assert "/v1 for http://h/v1, 0 entries in sqlite:///" in line
     assert (process.returncode, rest) == (0, "")
+
+
+def test_explain_shows_the_receipt_of_a_request(shell: Shell) -> None:
+    """Given a response's request id, a running gateway is asked; what goes wrong is one line."""
+    shell.configure(gateway={"admin_key": "k"})
+    with shell.serving("mock-llm", "--latency", "0") as model:
+        with shell.serving("serve", "--upstream", model.url) as gateway:
+            response = gateway.ask("How do I undo a commit?")
+            request_id = response.headers["x-likewise-request-id"]
+            receipt = shell.json("explain", request_id, "--gateway", gateway.url)
+            assert (receipt["decision"], receipt["replays"]) == ("miss", True)
+            shown = shell.run("explain", request_id, "--gateway", gateway.url)
+            assert shown.stdout.startswith("MISS no-candidate at ")
+            unknown = shell.run("explain", "req-" + "0" * 32, "--gateway", gateway.url)
+            wrong = shell.run("explain", request_id, "--gateway", gateway.url, "--admin-key", "x")
+        gone = shell.run("explain", request_id, "--gateway", gateway.url)
+    for done, code, says in (
+        (unknown, 6, "holds no receipt"),
+        (wrong, 3, "refuses the admin key"),
+        (gone, 6, "no gateway answers"),
+    ):
+        assert (done.returncode, done.stdout) == (code, "")
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from likewise.cli.output import (
     print_json,
     rebuilding,
 )
+from likewise.cli.receipt import fetch_receipt, show_receipt
 from likewise.cli.settings import config_of
 from likewise.durations import humanize
 from likewise.explain import Explanation
@@ -30,6 +32,8 @@ from likewise.opening import from_config
 from likewise.policy import Decision, Hit, Miss
 from likewise.request import Request
 from likewise.scope import Scope, tenant_of
+
+_REQUEST_ID = re.compile(r"req-[0-9a-f]{32}")
 
 TextArgument = Annotated[str, typer.Argument(metavar="TEXT", help="The question; - reads stdin.")]
 CategoryOption = Annotated[
@@ -85,12 +89,24 @@ def check(
 
 
 def explain(
-    text: TextArgument,
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="TEXT|REQUEST_ID", help="The question, - reads stdin; or a response's id."
+        ),
+    ],
     category: CategoryOption = None,
     model: ModelOption = None,
     system: SystemOption = None,
     api_key: KeyOption = None,
     namespace: NamespaceOption = "",
+    gateway: Annotated[
+        str, typer.Option("--gateway", help="Where a request's receipt is asked for.")
+    ] = "http://127.0.0.1:8700",
+    admin_key: Annotated[
+        str | None,
+        typer.Option("--admin-key", help="The gateway's.", envvar="LIKEWISE_ADMIN_KEY"),
+    ] = None,
     config: ConfigOption = None,
     store: StoreOption = None,
     json: JsonOption = False,
@@ -98,8 +114,17 @@ def explain(
     """Show how a question would be decided, and why; the statistics do not count it.
 
     With --model, --system or --api-key it is the gateway's chat request with these and nothing
-    else; without them, the library's question.
+    else; without them, the library's question. Given the X-Likewise-Request-Id of a response
+    (req-...), show the receipt of that decision, which a running gateway holds for a while.
     """
+    if _REQUEST_ID.fullmatch(text):
+        key = admin_key or config_of(config, store=store).settings.gateway.admin_key
+        receipt = fetch_receipt(gateway, text, admin_key=key)
+        if json:
+            print_json(receipt)
+        else:
+            show_receipt(receipt)
+        return
     request = _request(
         text, category=category, model=model, system=system, api_key=api_key, namespace=namespace
     )
@@ -158,10 +183,13 @@ def _show(found: Explanation) -> None:
     if not found.candidates:
         console.print("no entry of this scope and category to compare with")
         return
-    table = Table("similarity", "stored question and its entry", "guards say", box=None)
+    table = Table(
+        "similarity", "probability", "stored question and its entry", "guards say", box=None
+    )
     for candidate, seen in zip(found.candidates, found.vetoes, strict=True):
         table.add_row(
             f"{candidate.similarity:.4f}",
+            "-" if candidate.probability is None else f"{candidate.probability:.4f}",
             f"{escape(_short(candidate.question))}\n[dim]{candidate.entry_id}[/]",
             escape(seen or "-"),
         )

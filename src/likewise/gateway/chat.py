@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -161,7 +161,7 @@ class ChatEndpoint:
     async def _stored_meanwhile(self, lookup: Lookup) -> tuple[str, dict[str, Any]] | None:
         """Return the answer of a shared call that landed while this request was looked up."""
         engine = self._cache.engine
-        hit = engine.guarded(lookup, engine.exact)
+        hit = engine.guarded(replace(lookup, dry=True), engine.exact)
         if not isinstance(hit, Hit):
             return None
         try:

@@ -120,6 +120,10 @@ class _EngineCollector(Collector):
         ("stored", "likewise_stored", "Entries stored."),
         ("evicted", "likewise_evicted", "Entries evicted by a quota."),
         ("expired", "likewise_expired", "Entries deleted after their time to live."),
+        ("labels", "likewise_labels", "Labels: answers compared with those of the nearest."),
+        ("audits", "likewise_audits", "Hits drawn for an audit."),
+        ("audited_wrong", "likewise_audited_wrong", "Audited hits that were wrong."),
+        ("drift_alarms", "likewise_drift_alarms", "Times a category went back to exact only."),
         ("saved_s", "likewise_saved_seconds", "Seconds of model time that hits saved."),
         ("saved_tokens", "likewise_saved_tokens", "Tokens that hits saved."),
         ("saved_usd", "likewise_saved_usd", "US dollars that hits saved."),
@@ -136,6 +140,16 @@ class _EngineCollector(Collector):
         faults = CounterMetricFamily(
             "likewise_faults", "Faults of the cache.", labels=["category", "kind"]
         )
+        thresholds = GaugeMetricFamily(
+            "likewise_probability_threshold",
+            "Least probability of a hit that labels have certified; 1 while there is none.",
+            labels=["category"],
+        )
+        for category, values in categories.items():
+            learning = values.get("learning")
+            label = self._bounded("category", category)
+            if learning is not None and label == category:
+                thresholds.add_metric([label], learning["threshold"] or 1.0)
         counters = {
             name: CounterMetricFamily(metric, text, labels=["category"])
             for name, metric, text in self._COUNTERS
@@ -155,5 +169,6 @@ class _EngineCollector(Collector):
         for labels, count in kinds.items():
             faults.add_metric(labels, count)
         yield entries
+        yield thresholds
         yield faults
         yield from counters.values()

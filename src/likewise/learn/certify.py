@@ -19,14 +19,10 @@ POINT_ESTIMATE = 0.5
 """At this risk a bound is as likely to fail as to hold: a point estimate."""
 
 POOL_RISK = 0.1
-"""Risk at which the hits of all categories together are held to the budget in ``pooled``."""
+"""Risk at which point estimates hold the hits of all categories together to the budget."""
 
-POOL_SLACK = 1.5
-"""How many times the budget ``pooled`` lets a single category err, as a point estimate."""
-
-_STARTS = {1: 0.5, 2: 0.25, 4: 0.25}
-"""How many times the labels of the most promising threshold each walk begins with, and its share of
-the risk."""
+_POOL_LABELS = 30
+"""Fewest labels at or above its threshold with which a category takes part in ``pooled``."""
 
 _POOL_STEPS = 400
 _STEP = 1.05
@@ -43,6 +39,7 @@ class Certificate:
         wrong: Those of them that were wrong.
         bound: Upper bound of the error per hit at the risk used; 1 without labels.
         missing: Labels without error still needed above the strictest threshold, 0 when certified.
+        together: Whether the bound is that of several categories' hits together.
     """
 
     threshold: float | None
@@ -50,6 +47,7 @@ class Certificate:
     wrong: int
     bound: float
     missing: int
+    together: bool = False
 
 
 def labels_needed(budget: float, risk: float) -> int:
@@ -82,8 +80,7 @@ def certify(
 
     Thresholds are tried from strict to loose on a grid that depends on the scores alone, and the
     walk stops at the first that fails. It starts where the scores, taken as probabilities, promise
-    the best chance to pass, and once more with ``_STARTS`` times as many labels, so that one early
-    error need not spoil a category; the walks share the risk. At
+    the best chance to pass, so that one early error need not spoil a category. At
     ``POINT_ESTIMATE`` the loosest threshold that passes is taken.
 
     Args:
@@ -100,7 +97,7 @@ def certify(
         passed = [p for p in places if tail(p + 1, int(errors[p]), budget) <= risk]
         best = passed[-1] if passed else None
     else:
-        best = _loosest(places, errors, np.cumsum(1.0 - ranked), budget=budget, risk=risk)
+        best = _walk(places, errors, np.cumsum(1.0 - ranked), budget=budget, risk=risk)
     if best is None:
         needed = labels_needed(budget, risk)
         total = int(errors[-1]) if len(errors) else 0
@@ -114,44 +111,37 @@ def pooled(
     samples: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]],
     *,
     budget: float,
+    risk: float,
+    most: float,
     weights: Mapping[str, float],
 ) -> dict[str, Certificate]:
     """Give categories one threshold in common, so that all their hits together keep the budget.
 
     Where scores are probabilities a common threshold gives the most right hits for an overall error
     rate: no category's last hit is then worse than another's. A category that would show an error
-    above ``POOL_SLACK`` times the budget has a stricter one of its own. The hits together pass the
-    exact binomial test at ``POOL_RISK``; of a single category the bound is a point estimate.
+    above ``most`` has a stricter one of its own; of it alone this is a point estimate.
 
     Args:
         samples: Scores and whether each is wrong, by category; see ``certify``.
         budget: Error per hit allowed over all.
+        risk: Probability with which the bound over all may fail.
+        most: Error per hit that the labels of a single category may show.
         weights: How much a label of each category counts: its share of the traffic over its share
             of the labels.
     """
-    ranked = {name: _ranked(*sample, limit=POOL_SLACK * budget) for name, sample in samples.items()}
-    scores = np.concatenate([found.scores for found in ranked.values()])
-    best, most = None, 0.0
+    ranked = {name: _ranked(*sample, limit=most) for name, sample in samples.items()}
+    scores = np.concatenate([np.zeros(1), *(found.scores for found in ranked.values())])
+    best = dict.fromkeys(ranked, 0)
+    hits, wrong = 0.0, 0.0
     for threshold in np.unique(np.quantile(scores, np.linspace(0, 1, _POOL_STEPS))):
         places = {name: found.place(float(threshold)) for name, found in ranked.items()}
-        hits = sum(weights[name] * place for name, place in places.items())
-        wrong = sum(weights[name] * ranked[name].wrong(place) for name, place in places.items())
-        passes = tail(round(hits), math.ceil(wrong), budget) <= POOL_RISK
-        if passes and hits - wrong > most:
-            best, most = places, hits - wrong
-    found = {}
-    for name, sample in ranked.items():
-        count = 0 if best is None else best[name]
-        wrong_here = sample.wrong(count or len(sample.scores))
-        total = count or len(sample.scores)
-        found[name] = Certificate(
-            float(sample.scores[count - 1]) if count else None,
-            total,
-            wrong_here,
-            upper_bound(total, wrong_here, POINT_ESTIMATE),
-            0 if count else labels_needed(budget, POINT_ESTIMATE),
-        )
-    return found
+        count = sum(weights[name] * place for name, place in places.items())
+        errors = sum(weights[name] * ranked[name].wrong(place) for name, place in places.items())
+        passes = tail(round(count), math.ceil(errors), budget) <= risk
+        if passes and count - errors > hits - wrong:
+            best, hits, wrong = places, count, errors
+    bound = upper_bound(round(hits), math.ceil(wrong), risk)
+    return {name: ranked[name].certificate(best[name], bound, budget, risk) for name in ranked}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,6 +158,14 @@ class _Ranked:
         found = int(np.searchsorted(self.passing, admitted, side="right"))
         return int(self.passing[found - 1]) if found else 0
 
+    def certificate(self, count: int, bound: float, budget: float, risk: float) -> Certificate:
+        """Return what admitting the first ``count`` labels means."""
+        if not count:
+            total = len(self.scores)
+            return Certificate(None, total, self.wrong(total), 1.0, labels_needed(budget, risk))
+        threshold = float(self.scores[count - 1])
+        return Certificate(threshold, count, self.wrong(count), bound, 0, together=True)
+
     def wrong(self, count: int) -> int:
         """Return how many of the first ``count`` are wrong."""
         return int(self.errors[count - 1]) if count else 0
@@ -177,11 +175,12 @@ def _ranked(scores: NDArray[np.float64], wrong: NDArray[np.bool_], *, limit: flo
     order = np.argsort(-scores, kind="stable")
     ranked, errors = scores[order], np.cumsum(wrong[order], dtype=np.int_)
     places: NDArray[np.intp] = np.flatnonzero(np.diff(ranked, append=-np.inf)) + 1
-    passing = places[errors[places - 1] <= limit * places] if len(places) else places
+    places = places[places >= _POOL_LABELS]
+    passing = places[errors[places - 1] <= limit * places]
     return _Ranked(ranked, errors, passing)
 
 
-def _loosest(
+def _walk(
     places: NDArray[np.intp],
     errors: NDArray[np.int_],
     expected: NDArray[np.float64],
@@ -189,26 +188,15 @@ def _loosest(
     budget: float,
     risk: float,
 ) -> int | None:
-    """Return the loosest place that a walk from one of the starts reaches."""
+    """Return the last place that passes on the way from the most promising one to the loosest."""
     from scipy.stats import binom  # noqa: PLC0415 - slow to import
 
-    places = places[places + 1 >= labels_needed(budget, risk * _STARTS[1])]
+    places = places[places + 1 >= labels_needed(budget, risk)]
     if not len(places):
         return None
     promised = binom.cdf(np.round(expected[places]), places + 1, budget)
-    first = int(places[np.argmin(promised)]) + 1
-    reached = [
-        _walk(places, errors, first * times, budget=budget, risk=risk * share)
-        for times, share in _STARTS.items()
-    ]
-    return max((place for place in reached if place is not None), default=None)
-
-
-def _walk(
-    places: NDArray[np.intp], errors: NDArray[np.int_], count: int, *, budget: float, risk: float
-) -> int | None:
-    """Return the last place that passes on the way from ``count`` labels to all of them."""
     best: int | None = None
+    count = int(places[np.argmin(promised)]) + 1
     while count <= places[-1] + 1:
         place = int(places[np.searchsorted(places, count - 1)])
         if tail(place + 1, int(errors[place]), budget) > risk:

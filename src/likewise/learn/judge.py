@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from likewise.answers import answer_text, normalised
 from likewise.embed import Embedder
@@ -13,6 +13,11 @@ SIMILAR = 0.9
 """Least cosine of two answers that say the same, unless the configuration says otherwise."""
 
 
+JudgeFunction = Callable[[str, Any, Any], bool | None]
+"""Question, stored answer, fresh answer: whether the stored one serves; ``None``: cannot tell."""
+
+
+@runtime_checkable
 class Judge(Protocol):
     """Says whether an answer would have served a question that got another one."""
 
@@ -56,7 +61,7 @@ class SimilarJudge:
 class FunctionJudge:
     """A function of the caller's: question, stored answer, fresh answer; yes, no or ``None``."""
 
-    def __init__(self, function: Callable[[str, Any, Any], bool | None]) -> None:
+    def __init__(self, function: JudgeFunction) -> None:
         self._function = function
 
     def same(self, question: str, stored: object, fresh: object) -> bool | None:

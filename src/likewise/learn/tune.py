@@ -25,7 +25,7 @@ from likewise.embed import Embedder
 from likewise.errors import ConfigError
 from likewise.guards import GUARDS
 from likewise.learn import evidence
-from likewise.learn.certify import POINT_ESTIMATE, Certificate, certify, pooled
+from likewise.learn.certify import POINT_ESTIMATE, POOL_RISK, Certificate, certify, pooled
 from likewise.learn.evidence import Evidence, Tokens
 from likewise.learn.features import NAMES, OWN, Matrix
 from likewise.learn.labels import Answered, Couple, Labels, alone, joined, label
@@ -45,6 +45,13 @@ _RANK = NAMES.index("rank")
 RESERVE = 0.2
 """Share of the budget that point estimates leave for what labels do not show: answers unlike any
 that was labelled. Certified bounds have a margin of their own."""
+
+POOL_SLACK = 1.5
+"""How many times the budget the labels of one category may err while all together keep it, in point
+estimates."""
+
+TOGETHER = 0.7
+"""The same where categories are certified together: their labels must be well within the budget."""
 
 _ALIKE = 0.85
 """Cosine from which on two questions are look-alikes."""
@@ -226,15 +233,30 @@ class _Bound:
     weights: Mapping[str, float]
 
     def certified(self, judged: Mapping[str, Judged]) -> dict[str, Certificate]:
+        samples = {name: (found.scores, found.wrong) for name, found in judged.items()}
         if self.risk >= POINT_ESTIMATE:
-            samples = {name: (found.scores, found.wrong) for name, found in judged.items()}
-            return pooled(samples, budget=(1 - RESERVE) * self.budget, weights=self.weights)
-        return {
-            name: certify(
-                found.scores, found.wrong, budget=self.budget, risk=self.risk / len(judged)
+            budget = (1 - RESERVE) * self.budget
+            return pooled(
+                samples,
+                budget=budget,
+                risk=POOL_RISK,
+                most=POOL_SLACK * budget,
+                weights=self.weights,
             )
-            for name, found in judged.items()
+        share = self.risk / (len(samples) + 1)
+        own = {
+            name: certify(*sample, budget=self.budget, risk=share)
+            for name, sample in samples.items()
         }
+        # What no category could show alone, the rest may show together, with a share of its own.
+        together = pooled(
+            {name: samples[name] for name, found in own.items() if found.threshold is None},
+            budget=self.budget,
+            risk=share,
+            most=TOGETHER * self.budget,
+            weights=self.weights,
+        )
+        return own | {n: found for n, found in together.items() if found.threshold is not None}
 
     def thresholds(self, judged: Mapping[str, Judged]) -> dict[str, float | None]:
         return {name: found.threshold for name, found in self.certified(judged).items()}
