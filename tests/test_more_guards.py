@@ -71,3 +71,50 @@ def test_no_running_text_is_reported() -> None:
     """What a guard says holds no word of the texts."""
     said = [GUARDS[guard](a, b) or "" for guard, a, b in DIFFERENT]
     assert not any(word in line for line in said for word in ("Liverpool", "my_var", "Monday"))
+
+
+@pytest.mark.parametrize(
+    ("guard", "a", "b"),
+    [
+        ("names", "Who is the wife of Obama?", "Who is the wife of Putin?"),
+        ("names", "what does the CPU do", "what does the GPU do"),
+        ("languages", "sort a list in Python", "sort a list in Java"),
+        ("languages", "say thanks in french", "say thanks in Spanish"),
+        ("languages", "read a file in c++", "read a file in c#"),
+        ("dates", "flights on Monday", "flights on tuesday"),
+        ("dates", "wake me at 5 am", "wake me at 5 p.m."),
+        ("dates", "sales of last week", "sales of this week"),
+        ("dates", "is it open today", "is it open tomorrow"),
+        ("comparison", "files with more than 5 lines", "files with less than 5 lines"),
+        ("comparison", "at least 8 characters", "at most 8 characters"),
+        ("comparison", "find -size >10", "find -size <10"),
+    ],
+)
+def test_a_changed_meaning_is_seen(guard: str, a: str, b: str) -> None:
+    """The guard objects either way round, and names itself."""
+    for left, right in ((a, b), (b, a)):
+        seen = GUARDS[guard](left, right)
+        assert seen is not None
+        assert seen.startswith(f"{guard}: ")
+
+
+@pytest.mark.parametrize(
+    ("guard", "a", "b"),
+    [
+        ("names", "Who is the wife of Obama?", "who is obama's wife"),
+        ("names", "What Does Medicare Cover?", "Does Life Insurance Pay Out?"),
+        ("names", "How do I undo it?", "Undo it, please"),
+        ("names", "HOW DO I UNDO IT", "WHAT IS GIT"),
+        ("languages", "sort a list", "sort a list in Python"),
+        ("dates", "flights on Mon", "flights on monday"),
+        ("dates", "I am here", "who am I"),
+        ("dates", "when is it open", "when is it open today"),
+        ("comparison", "more than 5", "over 5"),
+        ("comparison", "a list of files", "more files"),
+        ("comparison", "", ""),
+    ],
+)
+def test_what_does_not_change_the_meaning_passes(guard: str, a: str, b: str) -> None:
+    """Other wordings, and what only one text says, are no objection."""
+    assert GUARDS[guard](a, b) is None
+    assert GUARDS[guard](b, a) is None

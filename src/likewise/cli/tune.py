@@ -32,6 +32,9 @@ def tune(
     risk: Annotated[
         float, typer.Option(help="Chance that a bound fails, over all; 0.5: a point estimate.")
     ] = 0.05,
+    report: Annotated[
+        Path | None, typer.Option(help="Page with pictures to write, an HTML file.")
+    ] = None,
     base: Annotated[
         Path | None, typer.Option(help="Configuration whose other keys the policy keeps.")
     ] = None,
@@ -55,6 +58,8 @@ def tune(
         read_prompts,
     )
     from likewise.config import Config, load  # noqa: PLC0415
+    from likewise.learn.report import require_charts, write_report  # noqa: PLC0415
+    from likewise.learn.trees import require_fitting  # noqa: PLC0415
     from likewise.learn.tune import tune as fit  # noqa: PLC0415
     from likewise.learn.write import write_policy  # noqa: PLC0415
     from likewise.opening import embedder_of  # noqa: PLC0415
@@ -62,9 +67,14 @@ def tune(
     if (data is None) == (log is None):
         msg = "name the labels: one of --data DIR, --log FILE"
         raise ConfigError(msg)
-    if not out.absolute().parent.is_dir():
-        msg = f"--out: the folder {out.absolute().parent} does not exist; make it first"
-        raise ConfigError(msg)
+    for option, path in (("--out", out), ("--report", report)):
+        if path is not None and not path.absolute().parent.is_dir():
+            msg = f"{option}: the folder {path.absolute().parent} does not exist; make it first"
+            raise ConfigError(msg)
+    # Said before the work, not after it.
+    require_fitting()
+    if report is not None:
+        require_charts()
     config = Config() if base is None else load(base)
     kept: dict[str, Any] = {} if base is None else yaml.safe_load(base.read_text("utf-8")) or {}
     pairs: list[Pair] = []
@@ -75,11 +85,11 @@ def tune(
         )
     else:
         streams = [read_log(log)] if log is not None else []
-    with progress("embedding") as report:
+    with progress("embedding") as embedded:
         texts = [prompt.text for stream in streams for prompt in stream]
         texts += [text for pair in pairs for text in (pair.a, pair.b)]
-        embedder = Embedded(embedder_of(config.settings.embedding), texts, report)
-    with progress("tuning") as report:
+        embedder = Embedded(embedder_of(config.settings.embedding), texts, embedded)
+    with progress("tuning") as fitted:
         tuned = fit(
             streams,
             embedder,
@@ -87,9 +97,11 @@ def tune(
             risk=risk,
             pairs=pairs,
             without=without or (),
-            progress=report,
+            progress=fitted,
         )
     write_policy(tuned, out, base=kept)
+    if report is not None:
+        write_report(tuned, report)
     rows = _rows(tuned)
     if json:
         print_json({"policy": str(out), "budget": error_budget, "risk": risk, "categories": rows})
@@ -99,6 +111,8 @@ def tune(
 
 
 def _rows(tuned: Tuned) -> dict[str, dict[str, Any]]:
+    from likewise.learn.report import verdict as verdict_of  # noqa: PLC0415 - as above
+
     return {
         name: {
             "requests": tuned.requests[name],
@@ -107,6 +121,8 @@ def _rows(tuned: Tuned) -> dict[str, dict[str, Any]]:
             "wrong": certificate.wrong,
             "bound": certificate.bound,
             "missing": certificate.missing,
+            "together": certificate.together,
+            "verdict": verdict_of(certificate),
             "guards": list(tuned.guards[name]) if certificate.threshold is not None else [],
         }
         for name, certificate in tuned.certificates.items()
@@ -121,10 +137,9 @@ def _table(rows: dict[str, dict[str, Any]]) -> Table:
     table.add_column("verdict")
     for name, row in rows.items():
         if row["threshold"] is None:
-            verdict = f"exact only: at least {row['missing']} labels without error are missing"
-            table.add_row(name, str(row["requests"]), "-", "-", "-", verdict)
+            table.add_row(name, str(row["requests"]), "-", "-", "-", row["verdict"])
             continue
-        verdict = f"probability of {row['threshold']:.3f} or more"
+        verdict = row["verdict"]
         if row["guards"]:
             verdict += f", guards {', '.join(row['guards'])}"
         table.add_row(

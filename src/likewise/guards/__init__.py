@@ -3,7 +3,7 @@
 An embedding hardly moves when a number changes or a "not" appears: a question and its negation
 have a cosine of 0.94 to 0.98, above any useful threshold. A guard looks at just that. It returns
 ``None`` when it has nothing to object, else a few words that say what differs. The words it reports
-are numbers, units, markers of negation and prepositions, never running text.
+are numbers, units, languages, days, markers of negation and prepositions, never running text.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from likewise.guards.meaning import comparison, dates, languages, names
 from likewise.guards.opposites import opposites
 from likewise.guards.quantity import numbers, units
 from likewise.guards.surface import identifiers, order, spelling
@@ -28,6 +29,10 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
         "order": order,
         "identifiers": identifiers,
         "spelling": spelling,
+        "names": names,
+        "languages": languages,
+        "dates": dates,
+        "comparison": comparison,
     }
 )
 """Every guard by the name that a category's ``guards`` uses."""
@@ -47,8 +52,12 @@ def veto(names: Iterable[str], a: str, b: str) -> str | None:
 __all__ = [
     "GUARDS",
     "Guard",
+    "comparison",
+    "dates",
     "direction",
     "identifiers",
+    "languages",
+    "names",
     "negation",
     "numbers",
     "opposites",
