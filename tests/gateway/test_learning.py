@@ -27,8 +27,9 @@ def convinced(engine: Engine, category: str = "code") -> None:
     """Make the learner sure of everything, and certify that."""
     learner = engine.learner
     assert learner is not None
-    leaf = np.zeros(1, np.int32)
-    sure = Trees(leaf, np.array([np.inf]), leaf, leaf, np.array([9.0], np.float32), leaf, 0.0, 0)
+    leaf = np.zeros(1, np.int64)
+    child = np.zeros(2, np.int64)
+    sure = Trees(leaf, np.array([np.inf]), child, np.array([9.0], np.float32), leaf, 0.0, 0)
     learner.judging.verifier = Verifier(sure, Evidence(), {category: 0.0}, engine.embedder.name)
     for _ in range(2_000):
         learner._standings.label(category, 0.02, 0.999, wrong=False, propensity=1.0)

@@ -12,30 +12,38 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from likewise.bench.prompts import Embedded, Prompt
+from likewise.bench.prompts import Embedded, Pair, Prompt
 from likewise.cache import Cache
 from likewise.category import DEFAULT, Category
 from likewise.config import Config, Policies
 from likewise.policy import Hit, Miss, Reason
 from likewise.rebuild import Progress
+from likewise.scope import Scope
 
 SEED = 7
 ROWS_PER_CATEGORY = 3_000
 UNIFORM = (0.80, 0.90, 0.95)
 _NEVER = 1.0
+_CURVE = 20
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the requests of one category, or of all."""
+    """What came of the requests of one category, or of all.
+
+    ``judged`` are the hits whose probability a verifier gave, ``doubt`` is the sum of what it left
+    to being wrong.
+    """
 
     requests: int = 0
     reusable: int = 0
     right: int = 0
     wrong: int = 0
+    judged: int = 0
+    doubt: float = 0.0
 
-    def to_dict(self) -> dict[str, float]:
-        """Return the counts with both error rates: per hit, and per request."""
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the counts with both error rates, per hit and per request, and the predicted."""
         hits = self.right + self.wrong
         return {
             "requests": self.requests,
@@ -45,6 +53,7 @@ class Tally:
             "wrong": self.wrong,
             "wrong_per_hit": self.wrong / hits if hits else 0.0,
             "wrong_per_request": self.wrong / self.requests if self.requests else 0.0,
+            "predicted_wrong_per_hit": self.doubt / self.judged if self.judged else None,
         }
 
 
@@ -55,12 +64,15 @@ class Outcome:
     name: str
     total: Tally = field(default_factory=Tally)
     by_category: dict[str, Tally] = field(default_factory=dict)
+    curve: list[tuple[int, int, int]] = field(default_factory=list)
+    """Requests, right and wrong hits so far, at twenty points of the way."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome ready for JSON."""
         return {
             "name": self.name,
             **self.total.to_dict(),
+            "curve": self.curve,
             "by_category": {
                 name: tally.to_dict() for name, tally in sorted(self.by_category.items())
             },
@@ -104,11 +116,47 @@ def run(
                     right = decision.answer == prompt.answer_key
                     tally.right += right
                     tally.wrong += not right
+                    if decision.probability is not None:
+                        tally.judged += 1
+                        tally.doubt += 1.0 - decision.probability
             if not isinstance(decision, Hit):
                 stored.add(prompt.answer_key)
                 cache.store(prompt.text, prompt.answer_key, category=prompt.category)
+            if done * _CURVE // len(prompts) > (done - 1) * _CURVE // len(prompts):
+                outcome.curve.append((done, outcome.total.right, outcome.total.wrong))
             progress(done, len(prompts))
     return outcome
+
+
+def accepted(
+    policy: Config,
+    pairs: Sequence[Pair],
+    embedder: Embedded,
+    *,
+    progress: Progress = lambda _done, _of: None,
+) -> dict[str, dict[str, int]]:
+    """Return how many labelled pairs a policy takes for the same, by category.
+
+    Each pair is alone in a scope of its own: one question is stored, the other asked.
+
+    Returns:
+        ``{category: {"same", "same_accepted", "different", "different_accepted"}}``.
+    """
+    found: dict[str, dict[str, int]] = {}
+    with _cache(policy, embedder, len(pairs)) as cache:
+        for done, pair in enumerate(pairs, start=1):
+            scope = Scope(namespace=str(done))
+            cache.store(pair.a, done, category=pair.category, scope=scope)
+            decision = cache.check(pair.b, category=pair.category, scope=scope)
+            row = found.setdefault(
+                pair.category,
+                {"same": 0, "same_accepted": 0, "different": 0, "different_accepted": 0},
+            )
+            kind = "same" if pair.same else "different"
+            row[kind] += 1
+            row[f"{kind}_accepted"] += isinstance(decision, Hit)
+            progress(done, len(pairs))
+    return found
 
 
 def reusable(prompts: Sequence[Prompt]) -> int:

@@ -9,10 +9,12 @@ import typer
 from rich.table import Table
 
 from likewise.bench import crossover
+from likewise.bench import decision as decisions
 from likewise.bench import quality as protocol
-from likewise.bench.prompts import Embedded, read_prompts, sample
+from likewise.bench.prompts import Embedded, Pair, read_pairs, read_prompts, sample
 from likewise.cli.output import JsonOption, console, print_json, progress
 from likewise.config import Config, EmbeddingSettings, Policies, load
+from likewise.errors import ConfigError
 from likewise.opening import embedder_of
 
 app = typer.Typer(
@@ -94,6 +96,57 @@ def index(json: JsonOption = False) -> None:
         )
     console.print(table)
     console.print(f"the graph is the faster from {found['crossover']} entries on")
+
+
+@app.command()
+def pairs(
+    data: Annotated[Path, typer.Option(help="Folder with pairs_*.jsonl.gz.")],
+    policy: Annotated[str, typer.Option(help="The config to judge.")],
+    rows: Annotated[int, typer.Option(help="Most pairs per category.", min=1)] = 4_000,
+    json: JsonOption = False,
+) -> None:
+    """How many labelled pairs a policy takes for the same, each pair alone in an empty cache."""
+    config = load(policy)
+    labelled: dict[str, list[Pair]] = {}
+    for pair in read_pairs(data):
+        labelled.setdefault(pair.category, []).append(pair)
+    chosen = [pair for found in labelled.values() for pair in found[:rows]]
+    if not chosen:
+        msg = f"--data: {data} holds no pairs_*.jsonl or pairs_*.jsonl.gz"
+        raise ConfigError(msg)
+    texts = [text for pair in chosen for text in (pair.a, pair.b)]
+    with progress("embedding") as report:
+        embedder = Embedded(embedder_of(config.settings.embedding), texts, report)
+    with progress("pairs") as report:
+        found = protocol.accepted(config, chosen, embedder, progress=report)
+    if json:
+        print_json({"pairs": found})
+        return
+    table = Table("category", "same", "accepted", "different", "accepted", box=None)
+    for name, row in sorted(found.items()):
+        cells = [str(row["same"]), _share(row["same_accepted"], row["same"])]
+        cells += [str(row["different"]), _share(row["different_accepted"], row["different"])]
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+@app.command()
+def decision(json: JsonOption = False) -> None:
+    """What a decision costs beyond embedding and search, in microseconds."""
+    with progress("deciding") as report:
+        found = decisions.measure(report)
+    if json:
+        print_json(found)
+        return
+    console.print(
+        f"read {found['read_us']:.0f} us, judge {found['judge_us']:.0f} us, decide "
+        f"{found['decide_us']:.0f} us; together {found['whole_us']:.0f} us "
+        f"({found['trees']} trees)"
+    )
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count / total:.1%}" if total else "-"
 
 
 def _own(_: object) -> None:

@@ -35,6 +35,9 @@ _NUMBER = re.compile(
     rf"|\b(?:{'|'.join(_NUMBER_WORDS)}|{'|'.join(_MAGNITUDES)})\b",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"\d").search
+_LETTERS = re.compile(r"[a-z]+").findall
+_IN_WORDS = frozenset((*_NUMBER_WORDS, *_TENS, *_MAGNITUDES))
 _LEADING_ZEROS = re.compile(r"^(-?)0+(?=\d)")
 
 # fmt: off
@@ -103,6 +106,9 @@ def units(a: str, b: str) -> str | None:
 
 def read_numbers(text: str) -> Iterator[str]:
     """Yield the numbers of a text in one canonical writing."""
+    # Most texts have none, and looking for all kinds of them is the slow way to find out.
+    if text.isascii() and not _DIGIT(text) and _IN_WORDS.isdisjoint(_LETTERS(text.lower())):
+        return iter(())
     # NFKC turns full-width digits, superscripts and fractions into plain digits.
     return map(_number, _NUMBER.findall(unicodedata.normalize("NFKC", text)))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from threading import Lock
 from typing import NamedTuple
@@ -163,15 +163,20 @@ class Vocabulary:
         self.questions += 1
         self._counts.update(reading.unique)
 
+    def rarities(self, words: Iterable[int]) -> list[float]:
+        """Return how rare each of some words' hashes is, see ``rarity``."""
+        whole = math.log1p(self.questions)
+        if not whole:
+            return [1.0 for _ in words]
+        counts, log1p = self._counts, math.log1p
+        return [1.0 - log1p(counts.get(word, 0)) / whole for word in words]
+
     def rarity(self, word: int) -> float:
         """Return how rare a word's hash is: 1 when never stored, 0 when in every question.
 
         It is the logarithm of the inverse document frequency, as a share of its greatest value.
         """
-        whole = math.log1p(self.questions)
-        if not whole:
-            return 1.0
-        return 1.0 - math.log1p(self._counts.get(word, 0)) / whole
+        return self.rarities([word])[0]
 
 
 class Near(NamedTuple):
@@ -198,7 +203,7 @@ def pair_features(
         float32 of shape ``(min(n, CANDIDATES), len(NAMES))``; the columns from ``OWN`` on are zero.
     """
     judged = near[:CANDIDATES]
-    rarity = {word: vocabulary.rarity(word) for word in question.unique}
+    rarity = dict(zip(question.unique, vocabulary.rarities(question.unique), strict=True))
     weight = sum(rarity.values()) or 1.0
     cosines = [entry.cosine for entry in judged]
     following = [*cosines[1:], near[len(judged)].cosine if len(near) > len(judged) else 0.0]
@@ -256,11 +261,12 @@ def _words(
     vocabulary: Vocabulary,
 ) -> tuple[float, ...]:
     """Return how much of each text's rare words the other has, and the rarest it lacks."""
-    common = question.unique & candidate.unique
-    shared = sum([rarity[word] for word in common])
-    ours = sorted([rarity[word] for word in question.unique - common], reverse=True)
-    theirs = sorted([vocabulary.rarity(word) for word in candidate.unique - common], reverse=True)
-    lacking, lacked = sum(theirs), weight - shared
+    ours = [weight_of for word, weight_of in rarity.items() if word not in candidate.unique]
+    theirs = vocabulary.rarities(candidate.unique - question.unique)
+    lacked, lacking = sum(ours), sum(theirs)
+    shared = weight - lacked
+    ours.sort(reverse=True)
+    theirs.sort(reverse=True)
     return (
         shared / weight,
         shared / ((shared + lacking) or 1.0),

@@ -17,36 +17,40 @@ from likewise.errors import ConfigError
 from likewise.learn.features import Matrix
 
 _MOST_DEPTH = 7
-"""Each level costs a decision some 15 us."""
+"""Each level costs a decision some 10 us."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
     """A sum of regression trees, whose logistic is a probability.
 
-    All nodes of all trees stand in one row. ``feature``, ``left`` and ``right`` are int32, the last
-    two places in the row; a leaf points to itself. ``threshold`` and ``value`` are floating point.
+    All nodes of all trees stand in one row. ``feature`` is int64, ``threshold`` float64, ``value``
+    float32, each of shape ``(nodes,)``. ``child`` is int64 of shape ``(2 * nodes,)``: for each node
+    the place of its child on the left, at or below the threshold, and on the right; a leaf points
+    to itself.
     ``roots`` are the places of the trees' first nodes, ``depth`` is that of the deepest tree.
     """
 
-    feature: NDArray[np.int32]
+    feature: NDArray[np.int64]
     threshold: NDArray[np.float64]
-    left: NDArray[np.int32]
-    right: NDArray[np.int32]
+    child: NDArray[np.int64]
     value: NDArray[np.float32]
-    roots: NDArray[np.int32]
+    roots: NDArray[np.int64]
     base: float
     depth: int
 
     def probability(self, rows: Matrix) -> NDArray[np.float64]:
         """Return the probability of each row of features; float64 of shape ``(n,)``."""
-        count = len(rows)
-        place = np.tile(self.roots, (count, 1))
-        row = np.arange(count)[:, None]
+        count, width = rows.shape
+        flat = rows.ravel()
+        # Every tree walks every row at once; only gathers by one index, which are the fastest.
+        place = np.tile(self.roots, count)
+        row = np.repeat(np.arange(0, count * width, width), len(self.roots))
         for _ in range(self.depth):
-            below = rows[row, self.feature[place]] <= self.threshold[place]
-            place = np.where(below, self.left[place], self.right[place])
-        score = self.base + self.value[place].sum(axis=1, dtype=np.float64)
+            above = flat.take(row + self.feature.take(place)) > self.threshold.take(place)
+            place = self.child.take(2 * place + above)
+        values = self.value.take(place).reshape(count, -1)
+        score = self.base + values.sum(axis=1, dtype=np.float64)
         probability: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-score))
         return probability
 
@@ -112,16 +116,16 @@ def fit_trees(
 def _flattened(model: Any) -> Trees:
     nodes = [predictor.nodes for (predictor,) in model._predictors]
     sizes = np.array([len(n) for n in nodes])
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     joined = np.concatenate(nodes)
     shift = np.repeat(roots, sizes)
-    here = np.arange(len(joined), dtype=np.int32)
+    here = np.arange(len(joined), dtype=np.int64)
     leaf = joined["is_leaf"].astype(bool)
+    children = [np.where(leaf, here, joined[side] + shift) for side in ("left", "right")]
     return Trees(
-        feature=np.where(leaf, 0, joined["feature_idx"]).astype(np.int32),
+        feature=np.where(leaf, 0, joined["feature_idx"]).astype(np.int64),
         threshold=np.where(leaf, np.inf, joined["num_threshold"]).astype(np.float64),
-        left=np.where(leaf, here, joined["left"] + shift).astype(np.int32),
-        right=np.where(leaf, here, joined["right"] + shift).astype(np.int32),
+        child=np.stack(children, axis=1).ravel().astype(np.int64),
         value=np.where(leaf, joined["value"], 0.0).astype(np.float32),
         roots=roots,
         base=float(np.ravel(model._baseline_prediction)[0]),
