@@ -15,6 +15,8 @@ from likewise.category import TAXONOMY, Category
 from likewise.config import (
     EmbeddingSettings,
     GatewaySettings,
+    JudgeModelSettings,
+    LearningSettings,
     PolicySettings,
     PriceSettings,
     RuleSettings,
@@ -43,6 +45,7 @@ def blocks(text: str, language: str) -> list[str]:
         ("`rules`", RuleSettings),
         ("`embedding`", EmbeddingSettings),
         ("`upstream`", UpstreamSettings),
+        ("`learning`", LearningSettings),
         ("`gateway`", GatewaySettings),
     ],
 )
@@ -54,8 +57,8 @@ def test_every_key_has_a_row(heading: str, struct: type[msgspec.Struct]) -> None
 
 
 def test_prices_are_documented() -> None:
-    """The keys of a price are named in the row of ``prices``."""
-    for name in PriceSettings.__struct_fields__:
+    """The keys of a price are named in the row of ``prices``, those of a judge model in its."""
+    for name in (*PriceSettings.__struct_fields__, *JudgeModelSettings.__struct_fields__):
         assert f"{name}: " in CONFIGURATION
 
 
@@ -132,4 +135,4 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), target
-    assert not re.search(r"TODO|FIXME|QUALITY_|PERFORMANCE_", text)
+    assert not re.search(r"TODO|FIXME|QUALITY_|PERFORMANCE_|_TABLE", text)

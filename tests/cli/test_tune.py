@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 
@@ -43,6 +44,49 @@ def test_a_log_becomes_a_policy(shell: Shell) -> None:
     assert shown.returncode == 0
 
 
+def test_the_report_is_one_page(shell: Shell) -> None:
+    """It has the table and a picture by category, and loads nothing from elsewhere."""
+    shell.configure()
+    write_log(shell, 900)
+    arguments = ("tune", "--log", "log.jsonl", "--out", "policy.yaml", "--base", "likewise.yaml")
+    shell.json(*arguments, "--error-budget", "0.1", "--report", "report.html")
+    page = (shell.folder / "report.html").read_text("utf-8")
+    assert "<h2>git</h2>" in page
+    assert "error against reuse" in page
+    assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=.http", page)
+
+
+def prompt(text: str, key: str, category: str = "git") -> str:
+    """A line of a prompts file."""
+    return json.dumps({"category": category, "text": text, "answer_key": key}) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "pairs", "message"),
+    [
+        (prompt("a", "1") + prompt("a", "2"), "", "answer keys '1' and '2'"),
+        (prompt("a", "1") * 2, "", "1 near pairs that share an answer"),
+        (prompt("a", "1", "no!"), "", "line 1: category name"),
+        (
+            prompt("a", "1"),
+            '{"category": "git", "a": "x", "b": "y", "same": true}\n'
+            '{"category": "git", "a": "y", "b": "x", "same": false}\n',
+            "marked the same and different",
+        ),
+        (prompt("a", "1"), '{"category": "git", "a": "x", "b": "y"}\n', "`same`"),
+    ],
+)
+def test_bad_data_is_one_clear_line(shell: Shell, prompts: str, pairs: str, message: str) -> None:
+    """Labels that contradict one another, or lack a field, are named."""
+    shell.configure()
+    (shell.folder / "prompts_a.jsonl").write_text(prompts)
+    (shell.folder / "pairs_a.jsonl").write_text(pairs)
+    done = shell.run("tune", "--data", ".", "--out", "p.yaml", "--base", "likewise.yaml")
+    assert done.returncode == 3
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_table_says_what_is_missing(shell: Shell) -> None:
     """A category without evidence is exact only, and the number of missing labels is named."""
     shell.configure()
@@ -52,6 +96,9 @@ def test_the_table_says_what_is_missing(shell: Shell) -> None:
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert "exact only" in " ".join(done.stdout.split())
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+LINES = '{"question": "a", "answer": "b"}\n' * 3
 
 
 @pytest.mark.parametrize(
@@ -69,6 +116,18 @@ def test_the_table_says_what_is_missing(shell: Shell) -> None:
             '{"question": "a", "answer": "b"}\n' * 300,
             "0 near pairs that do not",
         ),
+        (
+            ("--out", "p.yaml", "--log", "log.jsonl"),
+            '{"question": "a", "answer": "b", "score": 1}\n',
+            "unknown field `score`",
+        ),
+        (
+            ("--out", "p.yaml", "--log", "log.jsonl"),
+            '{"question": "a", "answer": "b", "category": ""}\n',
+            "line 1: category name",
+        ),
+        (("--out", "p.yaml", "--log", "log.jsonl", "--without", "all"), LINES, "--without"),
+        (("--out", "p.yaml", "--log", "log.jsonl", "--report", "no/r.html"), "", "--report"),
         (("--out", "p.yaml", "--log", "log.jsonl", "--risk", "0.9"), "", "--risk"),
         (("--out", "p.yaml", "--log", "log.jsonl", "--error-budget", "2"), "", "--error-budget"),
     ],

@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
-from likewise.learn.certify import POINT_ESTIMATE, certify, labels_needed, tail, upper_bound
+from likewise.learn.certify import (
+    POINT_ESTIMATE,
+    certify,
+    labels_needed,
+    pooled,
+    tail,
+    upper_bound,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +90,35 @@ def test_what_is_reported_is_what_the_threshold_admits(seed: int, risk: float) -
     if found.threshold is not None:
         admitted = scores >= found.threshold
         assert (found.labels, found.wrong) == (admitted.sum(), wrong[admitted].sum())
+
+
+def test_together_categories_keep_the_budget() -> None:
+    """Over 100 samples the error of all hits exceeds the budget no more often than the risk."""
+    broken = 0
+    for seed in range(100):
+        samples = {name: stream(400, 10 * seed + n) for n, name in enumerate("abc")}
+        found = pooled(samples, budget=0.05, risk=0.1, most=1.0, weights=dict.fromkeys("abc", 1.0))
+        thresholds = {c.threshold for c in found.values() if c.threshold is not None}
+        if thresholds:
+            broken += true_error(min(thresholds)) > 0.05
+            assert all(c.together for c in found.values() if c.threshold is not None)
+    assert broken <= binom.ppf(0.999, 100, 0.1)
+
+
+def test_a_bad_category_does_not_hide_among_good_ones() -> None:
+    """One whose labels err more than allowed gets a stricter threshold, or none."""
+    good = (np.full(2_000, 0.99), np.zeros(2_000, np.bool_))
+    bad = (np.full(200, 0.995), np.arange(200) % 5 == 0)
+    found = pooled(
+        {"good": good, "bad": bad}, budget=0.05, risk=0.1, most=0.06, weights={"good": 1, "bad": 1}
+    )
+    assert found["good"].threshold == 0.99
+    assert found["bad"].threshold is None
+    assert found["bad"].missing > 0
+
+
+def test_a_few_labels_take_no_part() -> None:
+    """Ten labels without an error are no reason to serve."""
+    few = (np.full(10, 0.999), np.zeros(10, np.bool_))
+    found = pooled({"few": few}, budget=0.5, risk=0.4, most=0.5, weights={"few": 1.0})
+    assert found["few"].threshold is None

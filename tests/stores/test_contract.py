@@ -18,6 +18,7 @@ from likewise import Entry
 from likewise.entry import Provenance
 from likewise.errors import StoreError
 from likewise.stores import IndexRow, MemoryStore, SQLiteStore, Store, Verdict
+from likewise.stores.base import MOST_LABELS
 
 FULL = Entry(
     id="lw-1",
@@ -194,6 +195,37 @@ def test_counts_are_by_category(store: Store) -> None:
     store.put(entry("c", category="sql"))
     store.delete(["a"])
     assert store.counts() == {"sql": 2}
+
+
+def test_labels_are_kept_in_order(store: Store) -> None:
+    """Each has a number above all before it; who has seen some asks for those after."""
+    store.add_labels([b"one", b"two\x00"])
+    store.add_labels([b"three"])
+    store.add_labels([])
+    numbers, labels = zip(*store.labels(), strict=True)
+    assert labels == (b"one", b"two\x00", b"three")
+    assert list(numbers) == sorted(numbers)
+    assert [label for _, label in store.labels(after=numbers[1])] == [b"three"]
+    assert list(store.labels(after=numbers[2])) == []
+
+
+def test_only_the_latest_labels_are_kept(store: Store) -> None:
+    """The log is bounded, and numbers go on."""
+    many = [str(n).encode() for n in range(MOST_LABELS + 10)]
+    store.add_labels(many)
+    store.add_labels([b"last"])
+    kept = [label for _, label in store.labels()]
+    assert len(kept) == MOST_LABELS
+    assert kept[-2:] == [many[-1], b"last"]
+
+
+def test_a_memo_is_kept_under_its_name(store: Store) -> None:
+    """The latest counts; an unknown name has none."""
+    assert store.memo("a") is None
+    store.put_memo("a", b"1")
+    store.put_memo("a", b"2\x00")
+    store.put_memo("b", b"")
+    assert (store.memo("a"), store.memo("b")) == (b"2\x00", b"")
 
 
 def test_the_latest_verdict_on_a_pair_is_kept(store: Store) -> None:

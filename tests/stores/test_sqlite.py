@@ -177,6 +177,29 @@ def test_a_newer_schema_is_left_alone(path: Path) -> None:
     assert "upgrade" in message
 
 
+def test_the_schema_before_is_taken_forward(path: Path) -> None:
+    """A file of schema 1 gets digests of its answers, damaged ones none, and the new tables."""
+    with SQLiteStore(path) as store:
+        for name in ("a", "b"):
+            store.put(entry(name))
+    for statement in (
+        "ALTER TABLE entries DROP COLUMN answer_digest",
+        "DROP TABLE labels",
+        "DROP TABLE memos",
+        "UPDATE entries SET answer = x'00' WHERE id = 'b'",
+        "PRAGMA user_version = 1",
+    ):
+        meddle(path, statement)
+    with SQLiteStore(path) as store:
+        digests = {row.id: row.answer_digest for row in store.scan()}
+        store.add_labels([b"x"])
+        store.put_memo("m", b"y")
+        kept = store.get("a")
+    assert kept is not None
+    assert digests == {"a": kept.answer_digest, "b": 0}
+    SQLiteStore(path).close()
+
+
 def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
     """It is refused with a remedy and not changed."""
     path.write_bytes(b"this is a letter, not a database" * 100)

@@ -20,6 +20,9 @@ _MOST_DEPTH = 7
 """Each level costs a decision some 10 us."""
 
 
+_MANY_ROWS = 20_000
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
     """A sum of regression trees, whose logistic is a probability.
@@ -108,7 +111,8 @@ def fit_trees(
         early_stopping=False,
         random_state=seed,
     )
-    with threadpool_limits(threads):
+    # More than one only get in each other's way while there is little to do.
+    with threadpool_limits(1 if len(rows) < _MANY_ROWS else threads):
         model.fit(rows, right, sample_weight=weight)
     return _flattened(model)
 

@@ -12,6 +12,7 @@ certified. The verifier that goes into service is then fitted on all labels.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -43,15 +44,17 @@ _LEAST_PAIRS = 100
 _CATEGORY = NAMES.index("category")
 _RANK = NAMES.index("rank")
 RESERVE = 0.2
-"""Share of the budget that point estimates leave for what labels do not show: answers unlike any
-that was labelled. Certified bounds have a margin of their own."""
+"""Share of the budget left for what labels do not show: answers unlike any that was labelled."""
 
 POOL_SLACK = 1.5
 """How many times the budget the labels of one category may err while all together keep it, in point
 estimates."""
 
-TOGETHER = 0.7
+TOGETHER = 0.6
 """The same where categories are certified together: their labels must be well within the budget."""
+
+MOST_OF_A_KEY = 10
+"""Requests of one answer that count in a certificate."""
 
 _ALIKE = 0.85
 """Cosine from which on two questions are look-alikes."""
@@ -234,8 +237,8 @@ class _Bound:
 
     def certified(self, judged: Mapping[str, Judged]) -> dict[str, Certificate]:
         samples = {name: (found.scores, found.wrong) for name, found in judged.items()}
+        budget = (1 - RESERVE) * self.budget
         if self.risk >= POINT_ESTIMATE:
-            budget = (1 - RESERVE) * self.budget
             return pooled(
                 samples,
                 budget=budget,
@@ -245,15 +248,14 @@ class _Bound:
             )
         share = self.risk / (len(samples) + 1)
         own = {
-            name: certify(*sample, budget=self.budget, risk=share)
-            for name, sample in samples.items()
+            name: certify(*sample, budget=budget, risk=share) for name, sample in samples.items()
         }
         # What no category could show alone, the rest may show together, with a share of its own.
         together = pooled(
             {name: samples[name] for name, found in own.items() if found.threshold is None},
-            budget=self.budget,
+            budget=budget,
             risk=share,
-            most=TOGETHER * self.budget,
+            most=TOGETHER * budget,
             weights=self.weights,
         )
         return own | {n: found for n, found in together.items() if found.threshold is not None}
@@ -426,7 +428,7 @@ def _weight(rows: Matrix) -> NDArray[np.float32]:
 def _judged(labels: Labels, scores: NDArray[np.float64], texts: Sequence[str]) -> dict[str, Judged]:
     judged = {}
     for code, name in enumerate(labels.categories):
-        best = _best_places(labels, scores, labels.category == code)
+        best = _thinned(_best_places(labels, scores, labels.category == code), labels)
         pairs = [(texts[labels.request[i]], texts[labels.candidate[i]]) for i in best]
         judged[name] = Judged(scores[best], ~labels.right[best], labels.cosine[best], pairs)
     return judged
@@ -565,6 +567,24 @@ def _best_places(
     order = places[np.lexsort((-scores[places], labels.request[places]))]
     best: NDArray[np.intp] = order[np.flatnonzero(np.diff(labels.request[order], prepend=-1))]
     return best
+
+
+def _thinned(places: NDArray[np.intp], labels: Labels) -> NDArray[np.intp]:
+    """Return the places of at most ``MOST_OF_A_KEY`` requests of each answer, chosen by chance.
+
+    Requests that share their answer are right or wrong together, and a bound counts each label as
+    if it were drawn by itself: the many askers of a few answers would pass for more evidence than
+    they are.
+    """
+    shuffled = np.random.default_rng(0).permutation(places)
+    taken: Counter[str] = Counter()
+    kept = []
+    for place in shuffled.tolist():
+        key = labels.keys[labels.request[place]]
+        taken[key] += 1
+        if taken[key] <= MOST_OF_A_KEY:
+            kept.append(place)
+    return np.sort(np.array(kept, np.intp))
 
 
 def _guards(judged: Judged, certificate: Certificate, budget: float) -> list[str]:

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from likewise.bench.decision import measure
+from likewise.bench.prompts import Embedded, Pair, Prompt, read_pairs, read_prompts
+from likewise.bench.quality import accepted, run
+from likewise.config import parse
+from likewise.errors import ConfigError
+from likewise.testing import HashingEmbedder
+
+QUIET = {"embedding": {"model": "hashing"}, "defaults": {"similarity_threshold": 0.7}}
+
+
+def embedded(*texts: str) -> Embedded:
+    """An embedder that knows some texts."""
+    return Embedded(HashingEmbedder(), texts, lambda _done, _of: None)
+
+
+def test_pairs_are_judged_alone() -> None:
+    """A pair counts as taken for the same when the one question is answered for the other."""
+    pairs = [
+        Pair("git", "undo a commit", "undo a commit now", True),
+        Pair("git", "undo a commit", "paint a wall", False),
+        Pair("git", "undo 2 commits", "undo 3 commits", False),
+    ]
+    texts = [text for pair in pairs for text in (pair.a, pair.b)]
+    found = accepted(parse(QUIET), pairs, embedded(*texts))
+    expected = {"same": 1, "same_accepted": 1, "different": 2, "different_accepted": 0}
+    assert found == {"git": expected}
+
+
+def test_the_curve_counts_up_to_the_end() -> None:
+    """Twenty points, the last of which is the total; predictions only where a verifier judged."""
+    prompts = [Prompt("git", f"undo commit {n} please", str(n)) for n in range(40)]
+    outcome = run("x", parse(QUIET), prompts, embedded(*(p.text for p in prompts))).to_dict()
+    assert len(outcome["curve"]) == 20
+    assert outcome["curve"][-1] == (40, outcome["right"], outcome["wrong"])
+    assert outcome["predicted_wrong_per_hit"] is None
+
+
+def test_what_a_decision_costs_is_measured_step_by_step() -> None:
+    """Every step takes some time, and a verifier of full size is in it."""
+    found = measure(lambda _done, _of: None)
+    assert found["trees"] == 200
+    assert all(found[f"{step}_us"] > 0 for step in ("read", "judge", "decide", "whole"))
+
+
+def test_files_without_pairs_are_no_error(tmp_path: Path) -> None:
+    """Pairs are optional, prompts are not."""
+    assert read_pairs(tmp_path) == []
+    with pytest.raises(ConfigError, match="holds no prompts_"):
+        read_prompts(tmp_path)
