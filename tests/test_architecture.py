@@ -23,7 +23,7 @@ NO_IO = {
 INNER_ORDER = [
     *VALUES, "breaker", "classify", "embed", "testing", "index", "stores", "schema", "config",
     "vectors", "catalog", "stats", "faults", "feedback", "receipts", "upkeep", "rebuild",
-    "learn", "engine", "opening", "explain", "front", "aio", "cache",
+    "learn", "teaching", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

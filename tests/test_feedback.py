@@ -66,3 +66,15 @@ def test_the_latest_verdict_wins_and_survives(store: Store) -> None:
     first.judge(a, correct=True, question="other")
     assert first.blocked(key("other")) == {key("question b")}
     assert Feedback(store).blocked(key("other")) == {key("question b")}
+
+
+def test_strikes_count_the_questions_an_entry_was_wrong_for(store: Store) -> None:
+    """Each question counts once, praise takes its strike back, and a restart keeps them."""
+    feedback = Feedback(store)
+    record = kept(store, "a", "question a")
+    for question in ("one", "one", "two"):
+        feedback.judge(record, correct=False, question=question)
+    assert feedback.strikes(record.key) == 2
+    feedback.judge(record, correct=True, question="two")
+    assert feedback.strikes(record.key) == 1
+    assert Feedback(store).strikes(record.key) == 1

@@ -277,3 +277,15 @@ def test_what_is_never_decided_here_is_known() -> None:
         if mark.name == "parametrize"
     ]
     assert {case[2] for case in cases} | elsewhere == set(Reason)
+
+
+def test_an_entry_marked_wrong_is_held_to_a_higher_bar() -> None:
+    """Each question it was wrong for halves what its neighbourhood may lack of certainty."""
+    near = candidate(0.96, probability=0.96)
+    assert isinstance(ask(near, similarity_threshold=0.95), Hit)
+    once = ask(replace(near, strikes=1), similarity_threshold=0.95)
+    assert (type(once), once.reason) == (Miss, Reason.BELOW_THRESHOLD)
+    assert isinstance(ask(replace(near, strikes=1), similarity_threshold=0.9), Hit)
+    doubted = ask(replace(near, strikes=2), probability_threshold=0.9, similarity_threshold=0.5)
+    assert (type(doubted), doubted.reason) == (Miss, Reason.IMPROBABLE)
+    assert isinstance(ask(replace(near, tier=Tier.EXACT, strikes=9)), Hit)

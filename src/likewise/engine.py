@@ -13,19 +13,17 @@ belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, `
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from likewise.answers import answer_digest
 from likewise.catalog import Catalog
 from likewise.category import DEFAULT, Category, check_name
 from likewise.classify import Classifier
@@ -36,8 +34,8 @@ from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.index import Match, Record
-from likewise.learn.judge import ExactJudge, Judge
-from likewise.learn.judging import Judging, Pairs
+from likewise.learn.judge import Judge
+from likewise.learn.judging import Judging
 from likewise.learn.learner import Learner, Terms
 from likewise.policy import (
     Candidate,
@@ -57,10 +55,9 @@ from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
 from likewise.stats import Stats, report
 from likewise.stores import Store
+from likewise.teaching import Teaching
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
-
-logger = logging.getLogger("likewise")
 
 _MOST_UNLISTED = 1_000
 """Categories that callers may name beyond the listed ones: bounds statistics and memory."""
@@ -147,8 +144,20 @@ class Engine:
         self.judging = self._briefed(
             Judging(None) if judging is None and learning is not None else judging
         )
-        self._judge = judge
-        self.learner = None if learning is None else self._learner(learning)
+        self.teaching: Teaching | None = None
+        if learning is not None and self.judging is not None:
+            self.teaching = Teaching(
+                judging=self.judging,
+                judge=judge,
+                store=store,
+                embedder=embedder.name,
+                stats=self.stats,
+                faults=self.faults,
+                # Other policies may come into force.
+                policy_of=lambda name: self.policies.of(name),  # noqa: PLW0108
+                categories=len(policies.categories) + 1,
+                terms=learning,
+            )
         self._feedback = Feedback(store)
         for category in self.catalog.counts():
             self.upkeep.evict(category)
@@ -166,7 +175,7 @@ class Engine:
     def exact(self, lookup: Lookup) -> Decision | None:
         """Decide by equality to the letter; ``None`` when meaning may still make it a hit."""
         record = self.catalog.exact(lookup.key)
-        candidates = [] if record is None else [_candidate(record, 1.0, Tier.EXACT)]
+        candidates = [] if record is None else [self._candidate(record, 1.0, Tier.EXACT)]
         decision = self._decide(lookup, candidates)
         return decision if not isinstance(decision, Miss) or not decision.semantic else None
 
@@ -187,10 +196,13 @@ class Engine:
         lookup = replace(lookup, policy=policy)
         floor = threshold_of(request, policy)
         if policy.probability_threshold is not None:
-            return self._audited(lookup, self._decide(lookup, self._judged(lookup, vector, floor)))
+            decision = self._decide(lookup, self._judged(lookup, vector, floor))
+            if self.teaching is not None and not lookup.dry and isinstance(decision, Hit):
+                return self.teaching.audit(lookup.key, decision, aside=self.audits_aside)
+            return decision
         matches = self._nearest(lookup, vector, floor)
         return self._decide(
-            lookup, [_candidate(record, similarity) for record, similarity in matches]
+            lookup, [self._candidate(record, similarity) for record, similarity in matches]
         )
 
     def finish(self, lookup: Lookup, decision: Decision) -> Decision:
@@ -266,8 +278,9 @@ class Engine:
             entry.answer_digest,
         )
         # Two answers to one question must reach the store and the index in the same order.
-        if vector is not None:
-            self.learn(lookup, answer, vector)
+        if vector is not None and self.teaching is not None:
+            near = partial(self._nearest, lookup, vector, -1.0)
+            self.teaching.learn(lookup.key, request.question, policy, answer, near)
         with self._keeping[lookup.key[0] % len(self._keeping)]:
             self.store.put(entry)
             self.catalog.add(record, vector)
@@ -278,38 +291,13 @@ class Engine:
         self.tidy_now_and_then()
         return entry
 
-    def learn(self, lookup: Lookup, answer: object, vector: Vectors | None = None) -> None:
-        """Learn from a fresh answer whether those nearest would have served; no fault gets out."""
-        learner = self.learner
-        if learner is None or lookup.policy.exact_only or not lookup.policy.cacheable:
-            return
-        question, category = lookup.request.question, lookup.policy.name
-
-        def near() -> list[Match]:
-            found = self._vectors.of(question) if vector is None else vector
-            return self._nearest(lookup, found, -1.0)
-
-        def same(pairs: Pairs, best: int) -> NDArray[np.float64]:
-            return self._compare(question, pairs, best, answer)
-
-        try:
-            right = learner.answered(lookup.key, question, category, near, same)
-        except Exception as error:
-            self.faults.report(category, "learning", error)
-        else:
-            if right is not None:
-                self.stats.add(category, labels=1, labels_wrong=not right)
-
     def audited(self, lookup: Lookup, hit: Hit, answer: object) -> None:
         """Learn from the model's answer to a question that ``hit`` was served to."""
-        self.learn(lookup, answer)
-        stored = self.store.get(hit.entry_id)
-        if stored is None:
+        if self.teaching is None:
             return
-        right = (self._judge or ExactJudge()).same(lookup.request.question, stored.answer, answer)
-        if right is False:
-            self.stats.add(hit.category, audited_wrong=1)
-            self.verdict(hit.entry_id, correct=False, question=lookup.request.question)
+        request = lookup.request
+        if self.teaching.audited(lookup.key, request.question, lookup.policy, hit, answer) is False:
+            self.verdict(hit.entry_id, correct=False, question=request.question)
 
     def try_keep(
         self,
@@ -359,13 +347,11 @@ class Engine:
         vector = self._vectors.of(lookup.request.question)
         if self.learner is not None or lookup.policy.probability_threshold is not None:
             return self._judged(lookup, vector, -1.0)
-        return [_candidate(r, s) for r, s in self._nearest(lookup, vector, -1.0)]
+        return [self._candidate(r, s) for r, s in self._nearest(lookup, vector, -1.0)]
 
     def in_force(self, policy: Category) -> Category:
         """Return a category's policy with the thresholds that labels have given it."""
-        if self.learner is None or policy.exact_only or not policy.cacheable:
-            return policy
-        return self.learner.policy(policy)
+        return policy if self.teaching is None else self.teaching.in_force(policy)
 
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
@@ -415,6 +401,11 @@ class Engine:
         if self.learner is not None:
             self.learner.close()
         self.store.close()
+
+    @property
+    def learner(self) -> Learner | None:
+        """What learns in service, if anything does."""
+        return None if self.teaching is None else self.teaching.learner
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -488,14 +479,14 @@ class Engine:
                 category, self.judging.read(question, category, near)
             )
         return [
-            _candidate(record, similarity, probability=probability)
+            self._candidate(record, similarity, probability=probability)
             for (record, similarity), probability in zip_longest(near, probabilities)
         ]
 
     def _usable(self, lookup: Lookup, match: Match, floor: float) -> bool:
         """Return whether nothing but its probability could stand against serving an entry."""
         objection = standing_objection(
-            _candidate(*match),
+            self._candidate(*match),
             request=lookup.request,
             policy=lookup.policy,
             now=self.clock(),
@@ -503,67 +494,12 @@ class Engine:
         )
         return match[1] >= floor and objection is None
 
-    def _audited(self, lookup: Lookup, decision: Decision) -> Decision:
-        """Return a hit that is not to be audited as it is; one that is, as the door audits it."""
-        if self.learner is None or lookup.dry or not isinstance(decision, Hit):
-            return decision
-        propensity = self.learner.served(lookup.key, decision.entry_id)
-        if propensity is None:
-            return decision
-        self.stats.add(decision.category, audits=1)
-        if self.audits_aside:
-            return replace(decision, audit=propensity)
-        return Miss(
-            decision.category,
-            Reason.AUDIT,
-            f"drawn with probability {propensity:.3f}",
-            decision.similarity,
-            decision.entry_id,
-            decision.threshold,
-            probability=decision.probability,
-        )
-
-    def _compare(
-        self, question: str, pairs: Pairs, best: int, answer: object
-    ) -> NDArray[np.float64]:
-        """Return of each pair whether its answer serves: 1, 0, or nan where it is not known."""
-        if self._judge is None:
-            equal = pairs.answers == answer_digest(answer)
-            return np.where(pairs.answers == 0, np.nan, equal.astype(np.float64))
-        known = np.full(len(pairs.answers), np.nan)
-        stored = self.store.get(pairs.entry_ids[best])
-        if stored is not None:
-            verdict = self._judge.same(question, stored.answer, answer)
-            known[best] = np.nan if verdict is None else float(verdict)
-        return known
-
-    def _learner(self, terms: Terms) -> Learner:
-        assert self.judging is not None  # noqa: S101 - the constructor has made one
-        return Learner(
-            judging=self.judging,
-            store=self.store,
-            embedder=self.embedder.name,
-            budget_of=lambda name: self.policies.of(name).error_budget,
-            categories=len(self.policies.categories) + 1,
-            terms=terms,
-            fault=lambda kind, error: self.faults.report(DEFAULT, kind, error),
-            alarmed=self._alarmed,
-        )
-
-    def _alarmed(self, category: str) -> None:
-        self.stats.add(category, drift_alarms=1)
-        logger.warning(
-            "category %s: its hits are wrong more often than its error budget allows; it is served "
-            "by the exact tier only until labels certify a threshold anew",
-            category,
-        )
-
     def _nearest(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Match]:
         now, blocked = self.clock(), self._blocked(lookup.key)
 
         def usable(record: Record, similarity: float) -> bool:
             objection = standing_objection(
-                _candidate(record, similarity),
+                self._candidate(record, similarity),
                 request=lookup.request,
                 policy=lookup.policy,
                 now=now,
@@ -605,21 +541,22 @@ class Engine:
             self.faults.report(lookup.policy.name, "embedder", error)
             return None
 
-
-def _candidate(
-    record: Record,
-    similarity: float,
-    tier: Tier = Tier.SEMANTIC,
-    probability: float | None = None,
-) -> Candidate:
-    return Candidate(
-        record.entry_id,
-        # Half precision may put a cosine a little above 1.
-        1.0 if similarity > 1.0 else similarity,
-        record.question,
-        record.created_at,
-        record.expires_at,
-        record.epoch,
-        tier,
-        probability,
-    )
+    def _candidate(
+        self,
+        record: Record,
+        similarity: float,
+        tier: Tier = Tier.SEMANTIC,
+        probability: float | None = None,
+    ) -> Candidate:
+        return Candidate(
+            record.entry_id,
+            # Half precision may put a cosine a little above 1.
+            1.0 if similarity > 1.0 else similarity,
+            record.question,
+            record.created_at,
+            record.expires_at,
+            record.epoch,
+            tier,
+            probability,
+            self._feedback.strikes(record.key),
+        )

@@ -26,12 +26,17 @@ class Feedback:
         self._lock = threading.Lock()
         self._served: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
         self._blocked: dict[bytes, frozenset[bytes]] = {}
+        self._strikes: dict[bytes, int] = {}
         for verdict in store.verdicts():
             self._apply(verdict)
 
     def blocked(self, key: bytes) -> frozenset[bytes]:
         """Return the exact keys of the entries that may not serve the question with this one."""
         return self._blocked.get(key, frozenset())
+
+    def strikes(self, entry_key: bytes) -> int:
+        """Return for how many questions the entry with this exact key was marked wrong."""
+        return self._strikes.get(entry_key, 0)
 
     def served(self, entry_id: str, key: bytes) -> None:
         """Remember that an entry served the question with this exact key."""
@@ -67,7 +72,11 @@ class Feedback:
 
     def _apply(self, verdict: Verdict) -> None:
         with self._lock:
-            others = self.blocked(verdict.key) - {verdict.entry_key}
+            before = self.blocked(verdict.key)
+            others = before - {verdict.entry_key}
+            strikes = self.strikes(verdict.entry_key)
+            strikes += (not verdict.correct) - (verdict.entry_key in before)
+            self._strikes[verdict.entry_key] = strikes
             if not verdict.correct:
                 others |= {verdict.entry_key}
             if others:

@@ -56,7 +56,9 @@ class Candidate:
     """An entry near the request, before the decision.
 
     ``similarity`` is the cosine of the two questions' vectors, 1.0 in the exact tier;
-    ``probability`` what a verifier thinks of the pair, ``None`` when it was not asked. Age, expiry
+    ``probability`` what a verifier thinks of the pair, ``None`` when it was not asked; ``strikes``
+    how many questions it was marked wrong for, each of which halves what its neighbourhood may lack
+    of certainty. Age, expiry
     and epoch come from the index, so that a stale candidate costs no I/O.
     """
 
@@ -68,6 +70,7 @@ class Candidate:
     epoch: int
     tier: Tier = Tier.SEMANTIC
     probability: float | None = None
+    strikes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,16 +261,24 @@ def _objection(
     """Return why ``candidate`` may not be served, cheapest question first, or ``None``."""
     if candidate.tier is not Tier.EXACT:
         # Asked this way round, a similarity that is not a number is no hit either.
+        threshold = _raised(threshold, candidate.strikes)
         if not candidate.similarity >= threshold:
             return Reason.BELOW_THRESHOLD, f"{candidate.similarity:.3f} below {threshold:.3f}"
         least, probability = policy.probability_threshold, candidate.probability
         if least is not None and least >= 1.0:
             return Reason.UNCERTIFIED, "no threshold of this category is certified yet"
+        if least is not None:
+            least = _raised(least, candidate.strikes)
         if least is not None and probability is None:
             return Reason.IMPROBABLE, "no verifier has judged it"
         if least is not None and probability is not None and not probability >= least:
             return Reason.IMPROBABLE, f"{probability:.3f} below {least:.3f}"
     return standing_objection(candidate, request=request, policy=policy, now=now, blocked=blocked)
+
+
+def _raised(threshold: float, strikes: int) -> float:
+    """Return the bar for an entry that was marked wrong for other questions."""
+    return 1.0 - (1.0 - threshold) / 2.0**strikes if strikes else threshold
 
 
 def standing_objection(

@@ -183,16 +183,19 @@ def _show(found: Explanation) -> None:
     if not found.candidates:
         console.print("no entry of this scope and category to compare with")
         return
-    table = Table(
-        "similarity", "probability", "stored question and its entry", "guards say", box=None
-    )
+    judged = any(candidate.probability is not None for candidate in found.candidates)
+    columns = ["similarity", "stored question and its entry", "guards say"]
+    table = Table(*columns, *(["probability"] if judged else []), box=None)
     for candidate, seen in zip(found.candidates, found.vetoes, strict=True):
-        table.add_row(
+        row = [
             f"{candidate.similarity:.4f}",
-            "-" if candidate.probability is None else f"{candidate.probability:.4f}",
             f"{escape(_short(candidate.question))}\n[dim]{candidate.entry_id}[/]",
             escape(seen or "-"),
-        )
+        ]
+        if judged:
+            probable = candidate.probability
+            row.append("-" if probable is None else f"{probable:.4f}")
+        table.add_row(*row)
     console.print(table)
 
 

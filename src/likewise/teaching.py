@@ -1,0 +1,159 @@
+"""Between the engine and its learner: what an answer teaches, and which hits are audited."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.answers import answer_digest
+from likewise.category import DEFAULT, Category
+from likewise.faults import Faults
+from likewise.index import Match
+from likewise.learn.judge import ExactJudge, Judge
+from likewise.learn.judging import Judging, Pairs
+from likewise.learn.learner import Learner, Terms
+from likewise.policy import Hit, Miss, Reason
+from likewise.stats import Stats
+from likewise.stores import Store
+
+logger = logging.getLogger("likewise")
+
+
+class Teaching:
+    """Hands the learner its labels. Safe to use from many threads; no fault of learning gets out.
+
+    Args:
+        judging: Judges pairs; the learner exchanges its verifier.
+        judge: Tells whether two answers serve the same question; without one only equal ones do.
+        store: Has the answers, and keeps what was learned.
+        embedder: Name of the embedder in use.
+        stats: Counts labels, audits and alarms.
+        faults: Is told of what goes wrong.
+        policy_of: The policy of a category.
+        categories: Number of categories.
+        terms: How to learn.
+    """
+
+    def __init__(
+        self,
+        *,
+        judging: Judging,
+        judge: Judge | None,
+        store: Store,
+        embedder: str,
+        stats: Stats,
+        faults: Faults,
+        policy_of: Callable[[str], Category],
+        categories: int,
+        terms: Terms,
+    ) -> None:
+        self._judge = judge
+        self._store = store
+        self._stats = stats
+        self._faults = faults
+        self.learner = Learner(
+            judging=judging,
+            store=store,
+            embedder=embedder,
+            budget_of=lambda name: policy_of(name).error_budget,
+            categories=categories,
+            terms=terms,
+            fault=lambda kind, error: faults.report(DEFAULT, kind, error),
+            alarmed=self._alarmed,
+        )
+
+    def in_force(self, policy: Category) -> Category:
+        """Return a category's policy with the thresholds that labels have given it."""
+        return self.learner.policy(policy) if _may_learn(policy) else policy
+
+    def audit(self, key: bytes, hit: Hit, *, aside: bool) -> Hit | Miss:
+        """Return a hit that is not drawn for an audit as it is.
+
+        One that is drawn says so when it is audited ``aside``; else it becomes a miss, for which
+        the caller brings the answer.
+        """
+        propensity = self.learner.served(key, hit.entry_id)
+        if propensity is None:
+            return hit
+        self._stats.add(hit.category, audits=1)
+        if aside:
+            return replace(hit, audit=propensity)
+        return Miss(
+            hit.category,
+            Reason.AUDIT,
+            f"drawn with probability {propensity:.3f}",
+            hit.similarity,
+            hit.entry_id,
+            hit.threshold,
+            probability=hit.probability,
+        )
+
+    def learn(
+        self,
+        key: bytes,
+        question: str,
+        policy: Category,
+        answer: object,
+        near: Callable[[], Sequence[Match]],
+    ) -> bool | None:
+        """Learn from a fresh answer; return whether the best candidate's would have served."""
+        if not _may_learn(policy):
+            return None
+
+        def same(pairs: Pairs, best: int) -> NDArray[np.float64]:
+            return self._compare(question, pairs, best, answer)
+
+        try:
+            right = self.learner.answered(key, question, policy.name, near, same)
+        except Exception as error:
+            self._faults.report(policy.name, "learning", error)
+            return None
+        if right is not None:
+            self._stats.add(policy.name, labels=1, labels_wrong=not right)
+        return right
+
+    def audited(
+        self, key: bytes, question: str, policy: Category, hit: Hit, answer: object
+    ) -> bool | None:
+        """Learn from the answer to a question that ``hit`` has answered; return if it was right."""
+        self.learn(key, question, policy, answer, near=list)
+        try:
+            stored = self._store.get(hit.entry_id)
+            judge = self._judge or ExactJudge()
+            right = None if stored is None else judge.same(question, stored.answer, answer)
+        except Exception as error:
+            self._faults.report(policy.name, "learning", error)
+            return None
+        if right is False:
+            self._stats.add(hit.category, audited_wrong=1)
+        return right
+
+    def _compare(
+        self, question: str, pairs: Pairs, best: int, answer: object
+    ) -> NDArray[np.float64]:
+        """Return of each pair whether its answer serves: 1, 0, or nan where it is not known."""
+        if self._judge is None:
+            equal = pairs.answers == answer_digest(answer)
+            return np.where(pairs.answers == 0, np.nan, equal.astype(np.float64))
+        known = np.full(len(pairs.answers), np.nan)
+        stored = self._store.get(pairs.entry_ids[best])
+        if stored is not None:
+            verdict = self._judge.same(question, stored.answer, answer)
+            known[best] = np.nan if verdict is None else float(verdict)
+        return known
+
+    def _alarmed(self, category: str) -> None:
+        self._stats.add(category, drift_alarms=1)
+        logger.warning(
+            "category %s: its hits are wrong more often than its error budget allows; it is served "
+            "by the exact tier only until labels certify a threshold anew",
+            category,
+        )
+
+
+def _may_learn(policy: Category) -> bool:
+    return policy.cacheable and not policy.exact_only
