@@ -145,14 +145,14 @@ def _pictures(tuned: Tuned, name: str) -> Any:
         )
     figure.add_hline(y=tuned.budget, row=1, col=3, line={"color": _LINE, "dash": "dash"})
     if certificate.threshold is not None:
-        hits = certificate.labels / max(tuned.requests[name], 1)
+        hits = certificate.labels / len(judged.scores)
         figure.add_vline(x=certificate.threshold, row=1, col=2, line={"color": _LINE})
         figure.add_vline(x=tuned.floor[name], row=1, col=1, line={"color": _LINE})
         figure.add_vline(x=hits, row=1, col=3, line={"color": _LINE})
     figure.update_yaxes(type="log", title="pairs", row=1, col=1)
     figure.update_yaxes(type="log", row=1, col=2)
     figure.update_yaxes(tickformat=".0%", range=[0, 0.2], row=1, col=3)
-    figure.update_xaxes(tickformat=".0%", title="share of requests served", row=1, col=3)
+    figure.update_xaxes(tickformat=".0%", title="share served", row=1, col=3)
     figure.update_layout(
         barmode="overlay",
         template="plotly_white",
@@ -215,6 +215,6 @@ def _calibration(tuned: Tuned) -> Any:
 
 def _div(figure: Any, *, library: bool = False) -> str:
     html: str = figure.to_html(
-        full_html=False, include_plotlyjs=library, config={"displaylogo": False}
+        full_html=False, include_plotlyjs=library, config={"displayModeBar": False}
     )
     return html
