@@ -3,7 +3,15 @@ from pathlib import Path
 import pytest
 
 from likewise.bench.decision import measure
-from likewise.bench.prompts import Embedded, Pair, Prompt, read_pairs, read_prompts
+from likewise.bench.prompts import (
+    Embedded,
+    Pair,
+    Prompt,
+    half_of,
+    pairs_of_half,
+    read_pairs,
+    read_prompts,
+)
 from likewise.bench.quality import accepted, run
 from likewise.config import parse
 from likewise.errors import ConfigError
@@ -44,6 +52,19 @@ def test_what_a_decision_costs_is_measured_step_by_step() -> None:
     found = measure(lambda _done, _of: None)
     assert found["trees"] == 200
     assert all(found[f"{step}_us"] > 0 for step in ("read", "judge", "decide", "whole"))
+
+
+def test_halves_share_no_answer() -> None:
+    """Each prompt is in one half, and a pair with a text of the other half is left out."""
+    prompts = [Prompt("git", f"undo {n}", str(n // 2)) for n in range(40)]
+    halves = [half_of(prompts, half) for half in (0, 1)]
+    assert sorted(p.text for half in halves for p in half) == sorted(p.text for p in prompts)
+    assert not {p.answer_key for p in halves[0]} & {p.answer_key for p in halves[1]}
+    assert half_of(prompts, None) == prompts
+    mixed = Pair("git", halves[0][0].text, halves[1][0].text, False)
+    free = Pair("git", halves[0][0].text, "something else", False)
+    assert pairs_of_half([mixed, free], prompts, 0) == [free]
+    assert pairs_of_half([mixed, free], prompts, None) == [mixed, free]
 
 
 def test_files_without_pairs_are_no_error(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,6 +88,24 @@ def read_pairs(folder: Path) -> list[Pair]:
             )
             raise ConfigError(msg)
     return pairs
+
+
+def half_of(prompts: Sequence[Prompt], half: int | None) -> list[Prompt]:
+    """Return the prompts whose answers fall into one half, 0 or 1, or all of them for ``None``.
+
+    The halves share no answer: so what is tuned on one can be judged on the other.
+    """
+    return [p for p in prompts if half is None or _half(p.answer_key) == half]
+
+
+def pairs_of_half(pairs: Sequence[Pair], prompts: Sequence[Prompt], half: int | None) -> list[Pair]:
+    """Return the pairs none of whose texts is a prompt of the other half."""
+    other = {p.text for p in prompts if half is not None and _half(p.answer_key) != half}
+    return [pair for pair in pairs if pair.a not in other and pair.b not in other]
+
+
+def _half(answer_key: str) -> int:
+    return sha256(f"1|{answer_key}".encode("utf-8", "surrogatepass")).digest()[0] % 2
 
 
 def sample(prompts: Iterable[Prompt], *, seed: int, rows_per_category: int) -> list[Prompt]:

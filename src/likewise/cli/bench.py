@@ -11,7 +11,7 @@ from rich.table import Table
 from likewise.bench import crossover
 from likewise.bench import decision as decisions
 from likewise.bench import quality as protocol
-from likewise.bench.prompts import Embedded, Pair, read_pairs, read_prompts, sample
+from likewise.bench.prompts import Embedded, Pair, half_of, read_pairs, read_prompts, sample
 from likewise.cli.output import JsonOption, console, print_json, progress
 from likewise.config import Config, EmbeddingSettings, Policies, load
 from likewise.errors import ConfigError
@@ -37,6 +37,9 @@ def quality(
     rows: Annotated[
         int, typer.Option(help="Rows per category.", min=1)
     ] = protocol.ROWS_PER_CATEGORY,
+    half: Annotated[
+        int | None, typer.Option(help="Only answers of this half, 0 or 1.", min=0, max=1)
+    ] = None,
     budget: Annotated[
         float, typer.Option(help="Wrong per hit the fitted thresholds aim at.")
     ] = 0.02,
@@ -44,7 +47,7 @@ def quality(
 ) -> None:
     """Protocol "once": how many hits are right and wrong, by policy and category."""
     configs = [load(path) for path in policy or ()]
-    prompts = sample(read_prompts(data), seed=seed, rows_per_category=rows)
+    prompts = sample(half_of(read_prompts(data), half), seed=seed, rows_per_category=rows)
     settings = configs[0].settings.embedding if configs else EmbeddingSettings()
     with progress("embedding") as report:
         embedder = Embedded(embedder_of(settings), [p.text for p in prompts], report)

@@ -38,6 +38,13 @@ def tune(
     base: Annotated[
         Path | None, typer.Option(help="Configuration whose other keys the policy keeps.")
     ] = None,
+    streams: Annotated[
+        int, typer.Option(help="Most streams to deal --data into.", min=1)
+    ] = _STREAMS,
+    half: Annotated[
+        int | None,
+        typer.Option(help="Only answers of this half, 0 or 1, of --data.", min=0, max=1),
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(help="Leave out a group of features, to see what it contributes; repeatable."),
@@ -53,6 +60,8 @@ def tune(
         Embedded,
         Pair,
         deal,
+        half_of,
+        pairs_of_half,
         read_log,
         read_pairs,
         read_prompts,
@@ -79,19 +88,23 @@ def tune(
     kept: dict[str, Any] = {} if base is None else yaml.safe_load(base.read_text("utf-8")) or {}
     pairs: list[Pair] = []
     if data is not None:
-        pairs = read_pairs(data)
-        streams = deal(
-            read_prompts(data), seed=seed, rows_per_category=_ROWS_PER_CATEGORY, streams=_STREAMS
+        prompts = read_prompts(data)
+        pairs = pairs_of_half(read_pairs(data), prompts, half)
+        dealt = deal(
+            half_of(prompts, half),
+            seed=seed,
+            rows_per_category=_ROWS_PER_CATEGORY,
+            streams=streams,
         )
     else:
-        streams = [read_log(log)] if log is not None else []
+        dealt = [read_log(log)] if log is not None else []
     with progress("embedding") as embedded:
-        texts = [prompt.text for stream in streams for prompt in stream]
+        texts = [prompt.text for stream in dealt for prompt in stream]
         texts += [text for pair in pairs for text in (pair.a, pair.b)]
         embedder = Embedded(embedder_of(config.settings.embedding), texts, embedded)
     with progress("tuning") as fitted:
         tuned = fit(
-            streams,
+            dealt,
             embedder,
             budget=error_budget,
             risk=risk,
