@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import zip_longest
 from typing import Any, TypeVar
 
@@ -55,7 +54,7 @@ from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
 from likewise.stats import Stats, report
 from likewise.stores import Store
-from likewise.teaching import Teaching
+from likewise.teaching import Teaching, may_learn
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
 
@@ -136,7 +135,7 @@ class Engine:
             clock=clock,
             quota=lambda name: self.policies.of(name).quota_entries(max_entries),
             max_entries=max_entries,
-            forgotten=self.receipts.forget,
+            forgotten=self._forgotten,
         )
         rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
         self.audits_aside = False
@@ -198,7 +197,7 @@ class Engine:
         if policy.probability_threshold is not None:
             decision = self._decide(lookup, self._judged(lookup, vector, floor))
             if self.teaching is not None and not lookup.dry and isinstance(decision, Hit):
-                return self.teaching.audit(lookup.key, decision, aside=self.audits_aside)
+                return self.teaching.audit(lookup.key, lookup.id, decision, aside=self.audits_aside)
             return decision
         matches = self._nearest(lookup, vector, floor)
         return self._decide(
@@ -278,12 +277,16 @@ class Engine:
             entry.answer_digest,
         )
         # Two answers to one question must reach the store and the index in the same order.
-        if vector is not None and self.teaching is not None:
-            near = partial(self._nearest, lookup, vector, -1.0)
-            self.teaching.learn(lookup.key, request.question, policy, answer, near)
+        # Found before the entry itself is among them; a request that was considered has them.
+        near: list[Match] = []
+        teaching = self.teaching if vector is not None and may_learn(policy) else None
+        if teaching is not None and vector is not None and not teaching.learner.awaits(lookup.key):
+            near = self._nearest(lookup, vector, -1.0)
         with self._keeping[lookup.key[0] % len(self._keeping)]:
             self.store.put(entry)
             self.catalog.add(record, vector)
+        if teaching is not None:
+            teaching.learn(lookup.key, request.question, policy, answer, near)
         if self.judging is not None:
             self.judging.learn([(policy.name, request.question)])
         self.stats.add(policy.name, stored=1)
@@ -295,9 +298,11 @@ class Engine:
         """Learn from the model's answer to a question that ``hit`` was served to."""
         if self.teaching is None:
             return
-        request = lookup.request
-        if self.teaching.audited(lookup.key, request.question, lookup.policy, hit, answer) is False:
-            self.verdict(hit.entry_id, correct=False, question=request.question)
+        request, policy = lookup.request, lookup.policy
+        right = self.teaching.learn(lookup.key, request.question, policy, answer, aside=lookup.id)
+        record = self.catalog.record(hit.entry_id)
+        if right is False and record is not None:
+            self._feedback.judge(record, correct=False, question=request.question)
 
     def try_keep(
         self,
@@ -408,6 +413,12 @@ class Engine:
         return None if self.teaching is None else self.teaching.learner
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _forgotten(self, entry_ids: Sequence[str] | None) -> None:
+        """Let go of what is remembered of entries, or of everything, that was deleted."""
+        self.receipts.forget(entry_ids)
+        if entry_ids is None and self.learner is not None:
+            self.learner.forget()
 
     def _briefed(self, judging: Judging | None) -> Judging | None:
         """Return a verifier that knows what is stored."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
 from likewise.category import Category
+from likewise.entry import Provenance
 from likewise.policy import Candidate, Decision, Hit, Miss, decide, standing_objection
 from likewise.request import Request
+from likewise.scope import Scope
 
 _MOST_RECEIPTS = 2_000
 _LONGEST_QUESTION = 20_000
@@ -106,10 +108,14 @@ class Receipts:
 
     def add(self, receipt: Receipt) -> None:
         """Hold a receipt, in the place of an earlier one of the same request."""
-        if len(receipt.request.question) > _LONGEST_QUESTION:
+        request = receipt.request
+        if len(request.question) > _LONGEST_QUESTION:
             return
+        # The context may be megabytes, and deciding needs none of it.
+        scope = Scope(request.scope.tenant, request.scope.namespace, request.scope.model)
+        slim = replace(receipt, request=replace(request, system="", scope=scope))
         with self._lock:
-            self._held[receipt.id] = receipt
+            self._held[receipt.id] = slim
             if len(self._held) > self._size:
                 self._held.popitem(last=False)
 
@@ -117,17 +123,25 @@ class Receipts:
         """Take note of what the caller was told."""
         with self._lock:
             receipt = self._held.get(request_id)
-            if receipt is not None and receipt.final is not final:
+            if receipt is not None:
+                if isinstance(final, Hit):
+                    final = final.with_answer(None, Provenance())
                 self._held[request_id] = replace(receipt, final=final)
 
     def of(self, request_id: str) -> Receipt | None:
         """Return a request's receipt while it is held."""
         return self._held.get(request_id)
 
-    def forget(self) -> None:
-        """Hold nothing any more: what was purged must leave no trace."""
+    def forget(self, entry_ids: Collection[str] | None) -> None:
+        """Let go of the receipts that name one of these entries; for ``None`` of all."""
         with self._lock:
-            self._held.clear()
+            if entry_ids is None:
+                self._held.clear()
+                return
+            gone = set(entry_ids)
+            for request_id, receipt in list(self._held.items()):
+                if any(candidate.entry_id in gone for candidate in receipt.candidates):
+                    del self._held[request_id]
 
 
 def policy_version(policy: Category) -> str:

@@ -13,7 +13,7 @@ from likewise.answers import answer_digest
 from likewise.category import DEFAULT, Category
 from likewise.faults import Faults
 from likewise.index import Match
-from likewise.learn.judge import ExactJudge, Judge
+from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging, Pairs
 from likewise.learn.learner import Learner, Terms
 from likewise.policy import Hit, Miss, Reason
@@ -68,9 +68,9 @@ class Teaching:
 
     def in_force(self, policy: Category) -> Category:
         """Return a category's policy with the thresholds that labels have given it."""
-        return self.learner.policy(policy) if _may_learn(policy) else policy
+        return self.learner.policy(policy) if may_learn(policy) else policy
 
-    def audit(self, key: bytes, hit: Hit, *, aside: bool) -> Hit | Miss:
+    def audit(self, key: bytes, request_id: str, hit: Hit, *, aside: bool) -> Hit | Miss:
         """Return a hit that is not drawn for an audit as it is.
 
         One that is drawn says so when it is audited ``aside``; else it becomes a miss, for which
@@ -81,6 +81,7 @@ class Teaching:
             return hit
         self._stats.add(hit.category, audits=1)
         if aside:
+            self.learner.set_aside(key, request_id)
             return replace(hit, audit=propensity)
         return Miss(
             hit.category,
@@ -98,39 +99,33 @@ class Teaching:
         question: str,
         policy: Category,
         answer: object,
-        near: Callable[[], Sequence[Match]],
+        near: Sequence[Match] = (),
+        *,
+        aside: str | None = None,
     ) -> bool | None:
-        """Learn from a fresh answer; return whether the best candidate's would have served."""
-        if not _may_learn(policy):
+        """Learn from a fresh answer; return whether the best candidate's would have served.
+
+        ``near`` are the nearest entries from before the answer was stored, needed when the request
+        was not considered; ``aside`` is the id of a request whose audit was set aside.
+        """
+        if not may_learn(policy):
             return None
 
         def same(pairs: Pairs, best: int) -> NDArray[np.float64]:
             return self._compare(question, pairs, best, answer)
 
         try:
-            right = self.learner.answered(key, question, policy.name, near, same)
+            outcome = self.learner.answered(key, question, policy.name, near, same, aside=aside)
         except Exception as error:
             self._faults.report(policy.name, "learning", error)
             return None
-        if right is not None:
-            self._stats.add(policy.name, labels=1, labels_wrong=not right)
-        return right
-
-    def audited(
-        self, key: bytes, question: str, policy: Category, hit: Hit, answer: object
-    ) -> bool | None:
-        """Learn from the answer to a question that ``hit`` has answered; return if it was right."""
-        self.learn(key, question, policy, answer, near=list)
-        try:
-            stored = self._store.get(hit.entry_id)
-            judge = self._judge or ExactJudge()
-            right = None if stored is None else judge.same(question, stored.answer, answer)
-        except Exception as error:
-            self._faults.report(policy.name, "learning", error)
+        if outcome is None:
             return None
-        if right is False:
-            self._stats.add(hit.category, audited_wrong=1)
-        return right
+        wrong = not outcome.right
+        self._stats.add(
+            policy.name, labels=1, labels_wrong=wrong, audited_wrong=wrong and outcome.audited
+        )
+        return outcome.right
 
     def _compare(
         self, question: str, pairs: Pairs, best: int, answer: object
@@ -155,5 +150,6 @@ class Teaching:
         )
 
 
-def _may_learn(policy: Category) -> bool:
+def may_learn(policy: Category) -> bool:
+    """Whether anything is learned in a category."""
     return policy.cacheable and not policy.exact_only

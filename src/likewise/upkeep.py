@@ -19,7 +19,7 @@ class Upkeep:
     """Deletes from store and index alike. Safe to use from many threads.
 
     ``quota`` gives the most entries of a category, ``max_entries`` is the bound of all together;
-    ``forgotten`` is told when somebody had entries deleted.
+    ``forgotten`` is told of the entries that somebody had deleted, ``None`` for too many to name.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Upkeep:
         clock: Callable[[], float],
         quota: Callable[[str], int],
         max_entries: int,
-        forgotten: Callable[[], None] = lambda: None,
+        forgotten: Callable[[Sequence[str] | None], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -47,7 +47,7 @@ class Upkeep:
     def forget(self, entry_ids: Sequence[str]) -> int:
         """Delete entries from store and index; return how many the store held."""
         self._catalog.remove(entry_ids)
-        self._forgotten()
+        self._forgotten(entry_ids)
         return self._store.delete(entry_ids)
 
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> int:
@@ -56,9 +56,9 @@ class Upkeep:
         known = self._catalog.select(
             lambda r: category in (None, r.category) and scope in (None, r.scope)
         )
-        self._forgotten()
         gone = self._store.clear(category=category, scope=scope)
         self._catalog.remove([*gone, *known])
+        self._forgotten(None)
         return len(gone)
 
     def tidy(self) -> None:

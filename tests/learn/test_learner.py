@@ -14,7 +14,7 @@ from likewise.learn.evidence import NO_TOKENS
 from likewise.learn.features import NAMES
 from likewise.learn.lessons import Lesson, Lessons, pack, unpack
 from likewise.policy import Reason
-from likewise.stores import MemoryStore
+from likewise.stores import MemoryStore, open_store
 from likewise.testing import HashingEmbedder
 
 EMBEDDER = HashingEmbedder(64)
@@ -196,6 +196,33 @@ def test_a_pair_marked_wrong_is_learned_from_and_never_served(taught: str) -> No
         again = cache.check(text, category="git")
         assert learner.labels == before + 1
     assert not (isinstance(again, Hit) and again.entry_id == hit.entry_id)
+
+
+def test_a_hit_that_is_stored_anew_is_no_audit(taught: str) -> None:
+    """Who refreshes an answer that was served brings no label of an audit that was not drawn."""
+    with Cache.open(parse(settings(taught, audit_rate=1e-6))) as cache:
+        learner = cache._engine.learner
+        assert learner is not None
+        for text, _ in traffic(200, seed=3):
+            decision = cache.check(text, category="git")
+            if isinstance(decision, Hit) and decision.probability is not None:
+                cache.store(text, "another answer", category="git")
+        found = cache.stats()["categories"]["git"]
+    assert (found["audits"], found["audited_wrong"], found["drift_alarms"]) == (0, 0, 0)
+    assert found["learning"]["alarm_level"] <= 1.0
+
+
+def test_a_damaged_memo_or_label_costs_only_itself(taught: str) -> None:
+    """The cache opens, and learns from the labels that can be read."""
+    with open_store(taught) as store:
+        store.put_memo("learner", b"damaged")
+        store.add_labels([b"damaged"])
+    with Cache.open(parse(settings(taught))) as cache:
+        learner = cache._engine.learner
+        assert learner is not None
+        assert learner.labels > 500
+        serve(cache, traffic(5, seed=3))
+        assert cache.stats()["categories"]["default"]["faults"] == {"memo": 1, "store": 1}
 
 
 def test_a_fault_of_learning_fails_no_request() -> None:

@@ -19,7 +19,7 @@ from likewise.opening import judging_of
 logger = logging.getLogger("likewise")
 
 _POLL_S = 1.0
-_AT_START_ONLY = ("upstream", "store", "max_entries", "embedding", "gateway", "prices")
+_AT_START_ONLY = ("upstream", "store", "max_entries", "embedding", "learning", "gateway", "prices")
 
 
 class Follower:
@@ -59,7 +59,8 @@ class Follower:
         except ConfigError as error:
             logger.error("the changed config is refused, the old policies stay: %s", error)
             return False
-        late = [name for name in _AT_START_ONLY if old[name] != new[name]]
+        fixed = [*_AT_START_ONLY, *(["verifier"] if engine.learner is not None else [])]
+        late = [name for name in fixed if old[name] != new[name]]
         if late:
             logger.warning("these changes take effect at the next start: %s", ", ".join(late))
         self._in_file = new

@@ -50,6 +50,8 @@ _MOST_PAIRS = 100_000
 _TREES = 100
 _LEAVES = 20
 _MOST_PENDING = 4_096
+_MOST_ASIDE = 1_024
+_TRIES = 3
 _FLUSH_LABELS = 500
 
 
@@ -60,10 +62,19 @@ class Considered:
     category: str
     question: str
     pairs: Pairs
+    probabilities: Sequence[float] = ()
     score: float | None = None
     best: int = 0
     propensity: float = 1.0
-    served: bool = False
+    drawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an answer said of the best candidate: whether it serves, and if that was an audit."""
+
+    right: bool
+    audited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,8 @@ class Learner:
         self._lessons = Lessons(_MOST_PAIRS)
         self._next_fit = _FIRST_FIT
         self._pending: OrderedDict[bytes, Considered] = OrderedDict()
+        self._aside: OrderedDict[str, Considered] = OrderedDict()
+        self._origin = "" if judging.verifier is None else judging.verifier.checksum()
         self._worker = secrets.token_bytes(8)
         self._unsaved: list[bytes] = []
         self._seen = 0
@@ -171,6 +184,7 @@ class Learner:
         if not probabilities:
             self._weigh(considered)
         else:
+            considered.probabilities = probabilities
             considered.best = int(np.argmax(probabilities))
             considered.score = 0.0
             for place in np.argsort(probabilities)[::-1].tolist():
@@ -179,7 +193,10 @@ class Learner:
                 if usable(place):
                     considered.best, considered.score = place, probabilities[place]
                     break
-        self._pending[key] = considered
+        held = self._pending.get(key)
+        if held is None or not held.drawn:  # an audit that waits for its answer is not given up
+            self._pending[key] = considered
+            self._pending.move_to_end(key)
         while len(self._pending) > _MOST_PENDING:
             self._pending.popitem(last=False)
         return probabilities
@@ -187,25 +204,42 @@ class Learner:
     def served(self, key: bytes, entry_id: str) -> float | None:
         """Take note of a semantic hit; return its audit's probability when it is to be audited."""
         considered = self._pending.get(key)
-        if considered is None or considered.score is None:
+        if considered is None or considered.score is None or considered.drawn:
             return None
-        considered.served = True
         if entry_id in considered.pairs.entry_ids:
             considered.best = considered.pairs.entry_ids.index(entry_id)
-        considered.propensity, drawn = self._auditor.draw(considered.score)
+            considered.score = considered.probabilities[considered.best]
+        propensity, drawn = self._auditor.draw(considered.score)
         if drawn:
-            return considered.propensity
+            considered.propensity, considered.drawn = propensity, True
+            return propensity
         # An audit that is not drawn is evidence, too: the less, the less likely it was.
+        category, score = considered.category, considered.score
         with self._lock:
             self._standings.label(
-                considered.category,
-                self._budget_of(considered.category),
-                considered.score,
+                category,
+                self._budget_of(category),
+                score,
                 wrong=False,
-                propensity=considered.propensity,
+                propensity=propensity,
                 drawn=False,
             )
+        self._audit(category, wrong=False, propensity=propensity)
+        # That is all this request certifies, whatever answer may come for it yet.
+        considered.score = None
         return None
+
+    def set_aside(self, key: bytes, request_id: str) -> None:
+        """Keep a drawn request for its audit, apart from others that ask the same meanwhile."""
+        considered = self._pending.pop(key, None)
+        if considered is not None:
+            self._aside[request_id] = considered
+            while len(self._aside) > _MOST_ASIDE:
+                self._aside.popitem(last=False)
+
+    def awaits(self, key: bytes) -> bool:
+        """Whether the answer to a request has been waited for since it was considered."""
+        return key in self._pending
 
     # -- an outcome -------------------------------------------------------------------------------
 
@@ -214,30 +248,33 @@ class Learner:
         key: bytes,
         question: str,
         category: str,
-        near: Callable[[], Sequence[Match]],
+        near: Sequence[Match],
         same: Callable[[Pairs, int], NDArray[np.float64]],
-    ) -> bool | None:
+        *,
+        aside: str | None = None,
+    ) -> Outcome | None:
         """Learn from the answer to a question that was a miss, or an audited hit.
 
         Args:
             key: Exact key of the request.
             question: What was asked.
             category: Of the request.
-            near: Finds the nearest entries, when the request has not been considered.
+            near: The nearest entries, needed when the request has not been considered.
             same: Given pairs and the place of the best, tells of each whether its answer serves the
                 question: 1, 0, or nan where it is not known; float64 of shape ``(n,)``.
+            aside: The request's id, when it was set aside for its audit.
 
         Returns:
             Whether the best candidate's answer would have served; ``None`` when not known.
         """
-        considered = self._pending.pop(key, None)
+        if aside is not None:
+            considered = self._aside.pop(aside, None)
+        else:
+            considered = self._pending.pop(key, None)
         if considered is None or considered.question != question:
-            found = near()
-            if not found:
+            if not near:
                 return None
-            considered = Considered(
-                category, question, self.judging.read(question, category, found)
-            )
+            considered = Considered(category, question, self.judging.read(question, category, near))
             self._weigh(considered)
         outcome = same(considered.pairs, considered.best)
         known = np.flatnonzero(~np.isnan(outcome))
@@ -252,16 +289,17 @@ class Learner:
             considered.score,
             None if np.isnan(best) else not best,
             considered.propensity,
-            considered.served,
+            considered.drawn,
         )
         self._take(lesson)
-        return None if np.isnan(best) else bool(best)
+        return None if np.isnan(best) else Outcome(bool(best), considered.drawn)
 
     def told(self, key: bytes, entry_id: str, *, correct: bool) -> None:
         """Learn what a user said of a hit; it certifies nothing, for not everyone speaks up."""
         considered = self._pending.get(key)
-        if considered is None or entry_id not in considered.pairs.entry_ids:
+        if considered is None or considered.drawn or entry_id not in considered.pairs.entry_ids:
             return
+        self._pending.pop(key, None)  # one verdict, however often it is repeated
         place = considered.pairs.entry_ids.index(entry_id)
         chosen = np.array([place])
         self._take(
@@ -272,8 +310,6 @@ class Learner:
                 np.array([correct]),
             )
         )
-        if not correct:
-            self._audit(considered.category, wrong=True, propensity=1.0)
 
     # -- upkeep -----------------------------------------------------------------------------------
 
@@ -284,11 +320,16 @@ class Learner:
             try:
                 for seq, data in self._store.labels(after=self._seen):
                     self._seen = seq
-                    worker, embedder, lesson = unpack(data)
-                    if worker != self._worker and embedder == self._embedder:
-                        self._learn(lesson)
+                    found = self._unpacked(data)
+                    if found is not None and found[0] != self._worker:
+                        self._learn(found[1])
             except StoreError as error:
                 self._fault("store", error)
+
+    def forget(self) -> None:
+        """Let go of the texts of requests whose outcome is not known: something was purged."""
+        self._pending.clear()
+        self._aside.clear()
 
     def close(self) -> None:
         """Save what was learned."""
@@ -308,6 +349,15 @@ class Learner:
         }
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _unpacked(self, data: bytes) -> tuple[bytes, Lesson] | None:
+        """Return a label's process and lesson; ``None`` if damaged or of another embedder."""
+        try:
+            worker, embedder, lesson = unpack(data)
+        except StoreError as error:
+            self._fault("store", error)
+            return None
+        return (worker, lesson) if embedder == self._embedder else None
 
     def _weigh(self, considered: Considered) -> None:
         pairs = considered.pairs
@@ -394,17 +444,23 @@ class Learner:
 
     def _save_memo(self) -> None:
         # What the memo knows and what the log of labels adds to it must not overlap.
-        self.follow()
+        for _ in range(_TRIES):
+            self.follow()
+            if not self._unsaved:
+                break
         with self._lock:
             verifier = self.judging.verifier
             if verifier is None or verifier.evidence is not self._evidence:
                 return
             state = {
+                "origin": self._origin,
                 "seen": self._seen,
                 "labels": self.labels,
                 "standings": self._standings.to_dict(),
-                "verifier": verifier.to_bytes(),
             }
+            held = replace(verifier, evidence=self._evidence.plus(Evidence()))
+        # Packed outside the lock: hits wait for it.
+        state["verifier"] = held.to_bytes()
         try:
             self._store.put_memo(_MEMO, msgspec.msgpack.encode(state))
         except StoreError as error:
@@ -414,26 +470,39 @@ class Learner:
         """Take over what an earlier process has learned, unless with another embedder."""
         try:
             memo = self._store.memo(_MEMO)
-            kept = [(seq, *unpack(data)[1:]) for seq, data in self._store.labels()]
+            kept = list(self._store.labels())
         except StoreError as error:
             self._fault("store", error)
             return
-        state = {} if memo is None else msgspec.msgpack.decode(memo)
-        verifier = verifier_of(state["verifier"]) if state else None
-        known = 0
-        if verifier is not None and verifier.embedder == self._embedder:
-            self.judging.verifier = verifier
-            self._evidence = verifier.evidence
-            self._standings.restore(state["standings"])
-            self.labels, known = state["labels"], state["seen"]
-        for seq, embedder, lesson in kept:
+        known = self._recall(memo)
+        for seq, data in kept:
             self._seen = seq
-            if embedder != self._embedder:
+            found = self._unpacked(data)
+            if found is None:
                 continue
             if seq > known:
-                self._learn(lesson)
+                self._learn(found[1])
             else:  # the memo knows it: it is for the next fit only
-                self._lessons.add(lesson)
+                self._lessons.add(found[1])
         # A verifier that came with the policy has seen more than the first labels of service.
-        first = _FIRST_FIT if self.judging.verifier is None or state else _FIRST_REFIT
+        first = _FIRST_REFIT if self._origin and not known else _FIRST_FIT
         self._next_fit = max(first, int(self._lessons.pairs * _GROWTH))
+
+    def _recall(self, memo: bytes | None) -> int:
+        """Take over a memo; return the number of the last label it knows, 0 without one."""
+        if memo is None:
+            return 0
+        try:
+            state = msgspec.msgpack.decode(memo)
+            verifier = verifier_of(state["verifier"])
+            fits = verifier is not None and verifier.embedder == self._embedder
+            if verifier is None or not fits or state["origin"] != self._origin:
+                return 0
+            self._standings.restore(state["standings"])
+            self.labels, seen = state["labels"], int(state["seen"])
+        except Exception as error:  # a damaged memo costs what it knew, not the start
+            self._fault("memo", error)
+            return 0
+        self.judging.verifier = verifier
+        self._evidence = verifier.evidence
+        return seen

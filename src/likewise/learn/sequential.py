@@ -37,10 +37,10 @@ _BETS: NDArray[np.float64] = np.array([0.2, 0.4, 0.6, 0.8, 0.95])
 """Shares of the largest bet allowed."""
 
 _ALARM_BETS: NDArray[np.float64] = np.array([0.05, 0.15, 0.4])
-"""Shares of 1 / alpha, the largest bet of an alarm."""
+"""Shares of q / alpha: of the largest bet of an alarm, as far as labels are drawn."""
 
 ALARM = 1_000.0
-"""Labels between two false alarms, on average at least."""
+"""Hits between two false alarms, on average at least."""
 
 
 class Wealth:
@@ -95,6 +95,8 @@ class Wealth:
     def error(self, threshold: float) -> tuple[float, float]:
         """Return the labels drawn at or above a threshold of the grid and how many were wrong."""
         place = int(np.searchsorted(THRESHOLDS, threshold))
+        if place == len(THRESHOLDS):  # stricter than the grid: of a policy, not of ours
+            return 0.0, 0.0
         return float(self._labels[place]), float(self._wrong[place])
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,9 +121,10 @@ class Wealth:
 class Alarm:
     """Tells when the hits of a category are wrong more often than the budget allows.
 
-    S <- max(1, S) (1 + l (xi W / q - alpha)), l in [0, 1 / alpha]; averaged over several l. While
-    the error is within the budget a false alarm takes ``ALARM`` labels on average or more (Y. Lu,
-    J. Shin and A. Ramdas, "E-detectors", 2023).
+    S <- max(1, S) (1 + l (xi W / q - alpha)) for every hit, l in [0, 1 / alpha]; averaged over
+    several l, which are set in proportion to q. While the error is within the budget a false alarm
+    takes ``ALARM`` hits on average or more (J. Shin, A. Ramdas and A. Rinaldo, "E-detectors: a
+    nonparametric framework for sequential change detection", 2023).
     """
 
     def __init__(self, budget: float) -> None:
@@ -139,10 +142,14 @@ class Alarm:
         return self.level >= ALARM
 
     def add(self, *, wrong: bool, propensity: float = 1.0) -> None:
-        """Take the label of a hit that was audited with ``propensity``."""
-        excess = wrong / propensity - self.budget
-        # Bounded, so that a single audit with a small propensity does not raise the alarm alone.
-        factor = np.minimum(1.0 + _ALARM_BETS / self.budget * excess, math.sqrt(ALARM))
+        """Take a hit that was to be audited with ``propensity``.
+
+        Args:
+            wrong: Whether the audit was drawn and the hit wrong.
+            propensity: With which probability it was to be drawn, above 0.
+        """
+        bets = _ALARM_BETS * propensity / self.budget
+        factor = 1.0 + bets * (wrong / propensity - self.budget)
         self._state = np.maximum(self._state, 1.0) * factor
 
     def reset(self) -> None:

@@ -49,7 +49,7 @@ class Standings:
         self._own: dict[str, Wealth] = {}
         self._common: dict[float, Wealth] = {}
         self._alarms: dict[str, Alarm] = {}
-        self._known: dict[str, tuple[float, Standing]] = {}
+        self._known: dict[tuple[str, float, float | None], Standing] = {}
         self._alarmed: set[str] = set()
 
     def of(self, category: str, budget: float, *, given: float | None = None) -> Standing:
@@ -60,11 +60,12 @@ class Standings:
             budget: Error per hit that its policy allows.
             given: The threshold of its policy, as ``likewise tune`` found it.
         """
-        known = self._known.get(category)
-        if known is not None and known[0] == budget:
-            return known[1]
-        standing = self._standing(category, budget, given)
-        self._known[category] = (budget, standing)
+        # A writer exchanges the whole of what is known, and what a reader adds too late is lost.
+        known = self._known
+        key = (category, budget, given)
+        standing = known.get(key)
+        if standing is None:
+            standing = known[key] = self._standing(category, budget, given)
         return standing
 
     def label(
@@ -80,10 +81,10 @@ class Standings:
         """Take what became of a request, see ``Wealth.add``."""
         for wealth in self._bets(category, budget):
             wealth.add(score, wrong=wrong, propensity=propensity, drawn=drawn)
-        self._known.clear()
+        self._known = {}
 
     def audited(self, category: str, budget: float, *, wrong: bool, propensity: float) -> bool:
-        """Take the label of a hit that was served or held back; return whether it is an alarm."""
+        """Take a hit, audited or not, see ``Alarm.add``; return whether it is an alarm."""
         alarm = self._alarms.get(category)
         if alarm is None or alarm.budget != budget:
             alarm = self._alarms[category] = Alarm(budget)
@@ -94,7 +95,7 @@ class Standings:
             alarm.reset()
             self._own[category] = Wealth(budget)
             self._alarmed.add(category)
-        self._known.clear()
+        self._known = {}
         return raised
 
     def alarm_level(self, category: str) -> float:
@@ -112,9 +113,11 @@ class Standings:
         return own, common
 
     def _standing(self, category: str, budget: float, given: float | None) -> Standing:
-        own, common = self._bets(category, budget)
+        own, common = self._own.get(category), self._common.get(budget)
+        own = own if own is not None and own.budget == budget else Wealth(budget)
+        common = common or Wealth(budget)
         alarmed = category in self._alarmed
-        mine = own.certified(self._risk / self._shares)
+        mine = own.certified(self._risk / max(self._shares, len(self._own)))
         theirs = common.certified(self._risk) if self._share and not alarmed else None
         if theirs is not None and not _may_borrow(own, common, theirs, budget):
             theirs = None
@@ -143,7 +146,7 @@ class Standings:
         self._common = {common["budget"]: Wealth.from_dict(common) for common in state["common"]}
         self._alarms = {name: Alarm.from_dict(one) for name, one in state["alarms"].items()}
         self._alarmed = set(state["alarmed"])
-        self._known.clear()
+        self._known = {}
 
 
 def _may_borrow(own: Wealth, common: Wealth, threshold: float, budget: float) -> bool:

@@ -58,6 +58,10 @@ class Verifier:
         rows[:, OWN:] = self.evidence.features(tokens, category)
         return np.minimum(self.trees.probability(rows), _MOST_CERTAIN)
 
+    def checksum(self) -> str:
+        """Return what tells this verifier's trees from others'."""
+        return sha256(self.trees.value.tobytes() + self.trees.threshold.tobytes()).hexdigest()
+
     def to_bytes(self) -> bytes:
         """Return the verifier as bytes."""
         meta = {
