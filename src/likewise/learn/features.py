@@ -209,7 +209,7 @@ def pair_features(
     following = [*cosines[1:], near[len(judged)].cosine if len(near) > len(judged) else 0.0]
     answers = [entry.answer for entry in near]
     density = math.log1p(vocabulary.questions)
-    rows = np.zeros((len(judged), len(NAMES)), np.float32)
+    found: list[tuple[float, ...]] = []
     for rank, (candidate, cosine, answer) in enumerate(judged):
         others = (
             entry.cosine
@@ -217,7 +217,7 @@ def pair_features(
             if place != rank and (entry.answer != answer or not answer)
         )
         other = next(others, None)
-        rows[rank, :OWN] = (
+        row = (
             cosine,
             cosines[0] - cosine,
             cosine - following[rank],
@@ -240,6 +240,10 @@ def pair_features(
             density,
             category,
         )
+        found.append(row)
+    rows = np.zeros((len(judged), len(NAMES)), np.float32)
+    if found:
+        rows[:, :OWN] = found
     return rows
 
 
