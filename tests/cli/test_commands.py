@@ -298,3 +298,15 @@ def test_doctor_tries_the_upstream(shell: Shell) -> None:
         found = shell.json("doctor", "--upstream", model.url)
     (upstream,) = [check for check in found["checks"] if check["name"] == "upstream"]
     assert "200" in upstream["detail"]
+
+
+def test_stats_tell_what_was_learned(shell: Shell) -> None:
+    """Labels, audits and alarms of a category have a line of their own."""
+    shell.configure(learning={"enabled": True})
+    with Cache.open(shell.folder / "likewise.yaml") as cache:
+        for question, answer in (("undo a commit", "a"), ("undo the commit", "a")):
+            cache.check(question, category="code")
+            cache.store(question, answer, category="code")
+    shown = shell.run("stats").stdout
+    assert "code: 1 labels, 0 hits audited, 0 of them wrong, 0 drift alarms" in shown
+    assert shell.json("stats")["categories"]["code"]["labels"] == 1

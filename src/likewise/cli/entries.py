@@ -49,6 +49,13 @@ def stats(config: ConfigOption = None, store: StoreOption = None, json: JsonOpti
     console.print(f"[bold]{sum(counts.values())}[/] entries in {url}")
     if categories:
         console.print(_table(categories))
+    for name, row in categories.items():
+        if row["labels"]:
+            console.print(
+                f"{name}: {row['labels']} labels, {row['audits']} hits audited, "
+                f"{row['audited_wrong']} of them wrong, {row['drift_alarms']} drift alarms",
+                soft_wrap=True,
+            )
 
 
 def purge(
