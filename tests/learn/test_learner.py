@@ -109,7 +109,6 @@ def test_a_cold_cache_learns_to_serve() -> None:
     assert wrong / hits < 0.08
     assert found["learning"]["certified_by"] in {"own", "shared"}
     assert found["labels"] > 500
-    assert found["audits"] > 0
     assert found["reasons"]["uncertified"] > 0
 
 

@@ -21,7 +21,7 @@ POINT_ESTIMATE = 0.5
 POOL_RISK = 0.1
 """Risk at which point estimates hold the hits of all categories together to the budget."""
 
-_POOL_LABELS = 30
+_POOL_LABELS = 20
 """Fewest labels at or above its threshold with which a category takes part in ``pooled``."""
 
 _POOL_STEPS = 400

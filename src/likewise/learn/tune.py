@@ -36,7 +36,7 @@ _LEAST_PAIRS = 100
 _CATEGORY = NAMES.index("category")
 _RANK = NAMES.index("rank")
 
-RESERVE = 0.2
+RESERVE = 0.15
 """Share of the budget left for what labels do not show: answers unlike any that was labelled."""
 
 POOL_SLACK = 1.5
