@@ -10,8 +10,9 @@ import pytest
 
 from likewise.engine import Engine
 from likewise.learn.evidence import Evidence
+from likewise.learn.features import NAMES
 from likewise.learn.learner import Terms
-from likewise.learn.trees import Trees
+from likewise.learn.trees import fit_trees
 from likewise.learn.verifier import Verifier
 
 from .conftest import Open
@@ -27,9 +28,8 @@ def convinced(engine: Engine, category: str = "code") -> None:
     """Make the learner sure of everything, and certify that."""
     learner = engine.learner
     assert learner is not None
-    leaf = np.zeros(1, np.int64)
-    child = np.zeros(2, np.int64)
-    sure = Trees(leaf, np.array([np.inf]), child, np.array([9.0], np.float32), leaf, 0.0, 0)
+    right = np.arange(5_000) > 0
+    sure = fit_trees(np.zeros((len(right), len(NAMES)), np.float32), right, trees=1)
     learner.judging.verifier = Verifier(sure, Evidence(), {category: 0.0}, engine.embedder.name)
     for _ in range(2_000):
         learner._standings.label(category, 0.02, 0.999, wrong=False, propensity=1.0)

@@ -7,18 +7,17 @@ from likewise.learn.evidence import (
     Evidence,
     category_salt,
     joined,
-    tokens_of,
 )
-from likewise.learn.features import Reading
+from likewise.learn.features import Near, Reading, Vocabulary, compare
 
 SALT = category_salt("code")
 
 
 def tokens(question: str, *candidates: str, salt: int = SALT):  # type: ignore[no-untyped-def]
     """The tokens of a question with candidates."""
-    asked = Reading(question)
-    read = [Reading(text) for text in candidates]
-    return tokens_of(asked.unique, asked.neighbours, [(r.unique, r.neighbours) for r in read], salt)
+    near = [Near(Reading(text), 0.9, 1) for text in candidates]
+    found = compare(Reading(question), near, vocabulary=Vocabulary(), category=0.0, salt=salt)
+    return found[1]
 
 
 def says(evidence: Evidence, question: str, candidate: str) -> dict[str, float]:

@@ -12,7 +12,7 @@ from likewise.learn.features import (
     Reading,
     Readings,
     Vocabulary,
-    pair_features,
+    compare,
 )
 
 
@@ -26,11 +26,12 @@ def features(question: str, candidate: str, cosine: float = 0.9) -> dict[str, fl
     vocabulary = Vocabulary()
     for text in ("how do I undo a commit", "how do I undo a merge", "how do I rename a branch"):
         vocabulary.add(Reading(text))
-    (row,) = pair_features(
+    (row,), _ = compare(
         Reading(question),
         [Near(Reading(candidate), cosine, 1)],
         vocabulary=vocabulary,
         category=3.0,
+        salt=0,
     )
     return dict(zip(NAMES, row.tolist(), strict=True))
 
@@ -74,11 +75,12 @@ def test_each_difference_is_seen(name: str, a: str, b: str) -> None:
 
 def test_context_of_the_candidates() -> None:
     """Rank, gap and margins tell how far a candidate stands out."""
-    rows = pair_features(
+    rows, _ = compare(
         Reading("undo"),
         [Near(Reading("undo it"), 0.9, 1), Near(Reading("redo"), 0.7, 2)],
         vocabulary=Vocabulary(),
         category=0.0,
+        salt=0,
     )
     by_name = [dict(zip(NAMES, row.tolist(), strict=True)) for row in rows]
     assert [r["rank"] for r in by_name] == [0.0, 1.0]
@@ -90,7 +92,7 @@ def test_context_of_the_candidates() -> None:
 def test_entries_that_agree_on_the_answer_support_each_other() -> None:
     """Equal answers among all that are near are counted; the margin is to another answer."""
     near = [Near(Reading(f"undo {n}"), 0.9 - n / 10, n < 2) for n in range(CANDIDATES + 1)]
-    rows = pair_features(Reading("undo"), near, vocabulary=Vocabulary(), category=0.0)
+    rows, _ = compare(Reading("undo"), near, vocabulary=Vocabulary(), category=0.0, salt=0)
     by_name = [dict(zip(NAMES, row.tolist(), strict=True)) for row in rows]
     assert len(rows) == CANDIDATES
     assert [r["answers_agree"] for r in by_name] == [2, 2, 1, 1, 1]
@@ -126,8 +128,8 @@ def test_rarity_falls_with_use() -> None:
 
 def test_shape_is_that_of_the_names() -> None:
     """The matrix has a float32 column for each name."""
-    rows = pair_features(
-        Reading("a"), [Near(Reading("b"), 0.1, 1)], vocabulary=Vocabulary(), category=0.0
+    rows, _ = compare(
+        Reading("a"), [Near(Reading("b"), 0.1, 1)], vocabulary=Vocabulary(), category=0.0, salt=0
     )
     assert rows.shape == (1, len(NAMES))
     assert rows.dtype == np.float32

@@ -9,12 +9,14 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from likewise.answers import answer_digest
 from likewise.bench.prompts import Prompt
 from likewise.category import Category
 from likewise.demo.prompts import load_prompts
 from likewise.index import Match, Partition, Record
+from likewise.learn.features import Matrix
 from likewise.learn.judging import Judging
 from likewise.learn.labels import label
 from likewise.learn.trees import fit_trees
@@ -26,6 +28,8 @@ from likewise.testing import HashingEmbedder
 
 _ROUNDS = 9
 _DIMENSIONS = 256
+_TREES = 200
+_COPIES, _BLUR = 40, 0.1
 _NAME = "all"
 
 
@@ -33,8 +37,9 @@ def measure(progress: Progress) -> dict[str, Any]:
     """Time the steps of a decision on the demo's prompts, with a verifier fitted to them.
 
     All prompts are held in one partition and each is asked, so that each has its full number of
-    candidates. The verifier has as many trees as ``likewise tune`` fits. Texts have been read
-    before, as those of entries have in service; the question itself is read anew.
+    candidates. The verifier has as many trees, grown as large, as ``likewise tune`` fits: from
+    blurred copies of the few pairs there are. Texts have been read before, as those of entries have
+    in service; the question itself is read anew.
 
     Returns:
         Medians over rounds in microseconds for each question: ``read`` (its words, and the features
@@ -46,7 +51,7 @@ def measure(progress: Progress) -> dict[str, Any]:
     labels = label(prompts, embedder, categories=[_NAME])
     every = np.ones(len(labels.right), np.bool_)
     evidence = labels.counted(every)
-    trees = fit_trees(labels.weighed(evidence, every), labels.right, least_in_leaf=5)
+    trees = fit_trees(*_enough(labels.weighed(evidence, every), labels.right), trees=_TREES)
     judging = Judging(Verifier(trees, evidence, {_NAME: 0.0}, embedder.name))
     judging.learn([(_NAME, prompt.text) for prompt in prompts])
     near = _nearest(prompts, embedder)
@@ -61,8 +66,15 @@ def measure(progress: Progress) -> dict[str, Any]:
         "judge_us": judge,
         "decide_us": decided,
         "whole_us": median(sum(values) for values in rounds),
-        "trees": len(trees.roots),
+        "trees": _TREES,
     }
+
+
+def _enough(rows: Matrix, right: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.bool_]]:
+    """Return blurred copies of some pairs, enough of them for trees of full size."""
+    noise = np.random.default_rng(0).normal(0.0, _BLUR, (_COPIES, *rows.shape)) * rows.std(axis=0)
+    many = (rows[None] + noise).reshape(-1, rows.shape[1]).astype(np.float32)
+    return many, np.tile(right, _COPIES)
 
 
 def _nearest(prompts: list[Prompt], embedder: HashingEmbedder) -> list[list[Match]]:

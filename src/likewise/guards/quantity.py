@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from likewise.guards.difference import difference
+from likewise.guards.plain import plain_words
 
 # fmt: off
 _UNITS = (
@@ -36,7 +37,6 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _DIGIT = re.compile(r"\d").search
-_LETTERS = re.compile(r"[a-z]+").findall
 _IN_WORDS = frozenset((*_NUMBER_WORDS, *_TENS, *_MAGNITUDES))
 _LEADING_ZEROS = re.compile(r"^(-?)0+(?=\d)")
 
@@ -92,6 +92,7 @@ _WORD = re.compile(
     r"[$\u20ac\u00a3\u00a5\u20b9]|\u00b0[cf]\b|\d+(?:[.,]\d+)*|[^\W\d_]+", re.IGNORECASE
 )
 _SIGNS = frozenset("$\u20ac\u00a3\u00a5\u20b9")
+_NAMES_OF_UNITS = frozenset(_UNITS_OF)
 
 
 def numbers(a: str, b: str) -> str | None:
@@ -104,10 +105,10 @@ def units(a: str, b: str) -> str | None:
     return difference("units", read_units(a), read_units(b))
 
 
-def read_numbers(text: str) -> Iterator[str]:
-    """Yield the numbers of a text in one canonical writing."""
-    # Most texts have none, and looking for all kinds of them is the slow way to find out.
-    if text.isascii() and not _DIGIT(text) and _IN_WORDS.isdisjoint(_LETTERS(text.lower())):
+def read_numbers(text: str, plain: frozenset[str] | None = None) -> Iterator[str]:
+    """Yield the numbers of a text in one canonical writing; ``plain`` are its ``plain_words``."""
+    plain = plain or plain_words(text)
+    if plain is not None and not _DIGIT(text) and _IN_WORDS.isdisjoint(plain):
         return iter(())
     # NFKC turns full-width digits, superscripts and fractions into plain digits.
     return map(_number, _NUMBER.findall(unicodedata.normalize("NFKC", text)))
@@ -123,8 +124,14 @@ def _number(text: str) -> str:
     return _LEADING_ZEROS.sub(r"\1", text)
 
 
-def read_units(text: str) -> Iterator[str]:
-    """Yield the units of a text, each with the number that stands right at it, if any."""
+def read_units(text: str, plain: frozenset[str] | None = None) -> Iterator[str]:
+    """Yield the units of a text, each with the number that stands right at it, if any.
+
+    ``plain`` are its ``plain_words``.
+    """
+    plain = plain or plain_words(text)
+    if plain is not None and "$" not in text and _NAMES_OF_UNITS.isdisjoint(plain):
+        return
     words = _WORD.findall(unicodedata.normalize("NFKC", text).lower())
     for place, word in enumerate(words):
         unit = _UNITS_OF.get(word)

@@ -6,17 +6,19 @@ import re
 from collections.abc import Iterator, Mapping
 
 from likewise.guards.difference import difference
+from likewise.guards.plain import plain_words
 
 _BARE_CONTRACTIONS = (
     "dont", "doesnt", "didnt", "isnt", "arent", "wasnt", "werent", "hasnt", "havent", "hadnt",
     "cant", "couldnt", "wont", "wouldnt", "shouldnt", "mustnt",
 )  # fmt: skip
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nothing|nobody|nowhere|neither|nor|without|except|excluding|cannot"
-    r"|unable|avoid|prevent|stop|disabled?|decline|refuse|deny|\w+n['\u2019]t"
-    rf"|{'|'.join(_BARE_CONTRACTIONS)})\b",
-    re.IGNORECASE,
-)
+_NEGATIONS = (
+    "not", "no", "never", "none", "nothing", "nobody", "nowhere", "neither", "nor", "without",
+    "except", "excluding", "cannot", "unable", "avoid", "prevent", "stop", "disable", "disabled",
+    "decline", "refuse", "deny", *_BARE_CONTRACTIONS,
+)  # fmt: skip
+_NEGATION = re.compile(rf"\b(?:{'|'.join(_NEGATIONS)}|\w+n['\u2019]t)\b", re.IGNORECASE)
+_NEGATING = frozenset(_NEGATIONS)
 _SAME_NEGATION = {
     **dict.fromkeys(_BARE_CONTRACTIONS, "not"),
     "cannot": "not",
@@ -57,8 +59,15 @@ def direction(a: str, b: str) -> str | None:
     return sides_oppose(read_sides(a), read_sides(b))
 
 
-def read_negation(text: str) -> Iterator[str]:
-    """Yield the markers of negation of a text in one canonical writing."""
+def read_negation(text: str, plain: frozenset[str] | None = None) -> Iterator[str]:
+    """Yield the markers of negation of a text in one canonical writing.
+
+    ``plain`` are its ``plain_words``.
+    """
+    plain = plain or plain_words(text)
+    # The "t" of "don't" is a word of its own here.
+    if plain is not None and "t" not in plain and _NEGATING.isdisjoint(plain):
+        return
     for found in _NEGATION.findall(text):
         word = found.lower().replace("\u2019", "'")
         yield "not" if word.endswith("n't") else _SAME_NEGATION.get(word, word)

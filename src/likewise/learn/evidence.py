@@ -13,8 +13,12 @@ bounded. Two tokens that share a slot blur each other a little.
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -34,6 +38,25 @@ NAMES = (
     "worst_lone_neighbours",
 )
 """The features: sums, minima and maxima of the evidence of each kind."""
+
+_CHOSEN = np.array(
+    [
+        sum_or * KINDS + kind
+        for kind, sum_or in (
+            (0, 0),
+            (0, 1),
+            (1, 0),
+            (1, 1),
+            (1, 2),
+            (2, 0),
+            (2, 1),
+            (2, 2),
+            (3, 0),
+            (3, 1),
+        )
+    ]
+)
+"""Where each of them stands among the sums, the minima and the maxima of all kinds."""
 
 _BITS = 20
 _SLOTS = 1 << _BITS
@@ -91,44 +114,48 @@ def category_salt(category: str) -> int:
     return crc32(category.encode()) << 3
 
 
-def tokens_of(
-    question: frozenset[int],
-    question_neighbours: frozenset[int],
-    candidates: Sequence[tuple[frozenset[int], frozenset[int]]],
-    salt: int,
-) -> Tokens:
-    """Return the tokens of the pairs of a question with each of its candidates.
+class Words(NamedTuple):
+    """What two texts have in common and what not, as hashes.
 
-    Args:
-        question: Hashes of its words.
-        question_neighbours: Hashes of its pairs of neighbouring words.
-        candidates: The same two of each candidate.
-        salt: Of the category.
+    Attributes:
+        ours: Words that only the question has.
+        theirs: Words that only the candidate has.
+        lone: Both of these.
+        common: Words of both.
+        lone_neighbours: Pairs of neighbouring words that only one has.
     """
+
+    ours: frozenset[int]
+    theirs: frozenset[int]
+    lone: frozenset[int]
+    common: frozenset[int]
+    lone_neighbours: frozenset[int]
+
+
+def tokens_of(pairs: Sequence[Words], salt: int) -> Tokens:
+    """Return the tokens of some pairs of one category, given its ``category_salt``."""
     tokens: list[int] = []
     starts: list[int] = []
-    kinds: list[int] = []
-    for words, neighbours in candidates:
-        ours, theirs = question - words, words - question
-        lots: tuple[Sequence[int] | frozenset[int], ...] = (
-            ours | theirs,
-            question & words,
-            [x ^ y for x in ours for y in theirs]
-            if len(ours) * len(theirs) <= _MOST_EXCHANGES
-            else (),
-            question_neighbours ^ neighbours,
-        )
-        for lot in lots:
-            starts.append(len(tokens))
-            tokens.append(0)
-            tokens.extend(lot)
-            kinds.append(len(lot) + 1)
-    hashes = np.array(tokens, np.uint64)
-    salts = np.repeat(
-        np.tile(np.arange(salt, salt + KINDS, dtype=np.uint64), len(candidates)), kinds
-    )
-    slots = ((hashes ^ (salts << np.uint64(32))) * _ODD >> _SHIFT).astype(np.uint32)
+    for ours, theirs, lone, common, lone_neighbours in pairs:
+        starts.append(len(tokens))
+        tokens.append(0)
+        tokens += lone
+        starts.append(len(tokens))
+        tokens.append(0)
+        tokens += common
+        starts.append(len(tokens))
+        tokens.append(0)
+        if len(ours) * len(theirs) <= _MOST_EXCHANGES:
+            tokens += [x ^ y for x in ours for y in theirs]
+        starts.append(len(tokens))
+        tokens.append(0)
+        tokens += lone_neighbours
     begin = np.array(starts, np.int64)
+    lengths = [end - start for start, end in pairwise([*starts, len(tokens)])]
+    salts = np.arange(salt, salt + KINDS, dtype=np.uint64) << np.uint64(32)
+    hashes = np.frombuffer(array("Q", tokens), np.uint64)
+    each = np.tile(salts, len(pairs)).repeat(lengths)
+    slots = ((hashes ^ each) * _ODD >> _SHIFT).astype(np.uint32)
     slots[begin] = 0
     return Tokens(slots, begin)
 
@@ -141,8 +168,8 @@ class Evidence:
     """
 
     def __init__(self) -> None:
-        self.counts = np.zeros((2, _SLOTS), np.float32)
-        """Wrong and right pairs by place."""
+        self.counts = np.zeros((_SLOTS, 2), np.float32)
+        """Wrong and right pairs by place; the two side by side, for they are read together."""
         self.totals: dict[str, NDArray[np.float64]] = {}
         """Wrong and right pairs by category."""
 
@@ -151,8 +178,8 @@ class Evidence:
         lengths = np.diff(tokens.starts[::KINDS], append=len(tokens.slots))
         for kind in (0, 1):
             chosen = np.repeat(right == bool(kind), lengths)
-            np.add.at(self.counts[kind], tokens.slots[chosen], 1.0)
-        self.counts[:, 0] = 0.0
+            np.add.at(self.counts[:, kind], tokens.slots[chosen], 1.0)
+        self.counts[0] = 0.0
         total = self.totals.setdefault(category, np.zeros(2))
         total += (np.count_nonzero(~right), np.count_nonzero(right))
 
@@ -181,36 +208,24 @@ class Evidence:
         total = self.totals.get(category)
         if total is None or not len(tokens):
             return np.zeros((len(tokens), len(NAMES)), np.float32)
-        share = float(np.clip(total[1] / max(total.sum(), 1.0), _LEAST_SHARE, 1.0 - _LEAST_SHARE))
-        wrong, right = self.counts[0][tokens.slots], self.counts[1][tokens.slots]
-        odds = np.log(
-            (right + np.float32(_SMOOTHING * share))
-            / (wrong + np.float32(_SMOOTHING * (1 - share)))
-        ) - np.float32(np.log(share / (1 - share)))
-        odds[tokens.starts] = 0.0
-        sums = np.add.reduceat(odds, tokens.starts).reshape(-1, KINDS)
-        worst = np.minimum.reduceat(odds, tokens.starts).reshape(-1, KINDS)
-        best = np.maximum.reduceat(odds, tokens.starts).reshape(-1, KINDS)
-        return np.stack(
-            [
-                sums[:, 0],
-                worst[:, 0],
-                sums[:, 1],
-                worst[:, 1],
-                best[:, 1],
-                sums[:, 2],
-                worst[:, 2],
-                best[:, 2],
-                sums[:, 3],
-                worst[:, 3],
-            ],
-            axis=1,
-        )
+        wrong, right = total.tolist()
+        share = right / max(wrong + right, 1.0)
+        share = min(max(share, _LEAST_SHARE), 1.0 - _LEAST_SHARE)
+        seen = self.counts.take(tokens.slots, axis=0)
+        seen += np.array((_SMOOTHING * (1.0 - share), _SMOOTHING * share), np.float32)
+        odds = np.log(seen[:, 1] / seen[:, 0])
+        odds -= np.float32(math.log(share / (1.0 - share)))
+        starts = tokens.starts
+        odds[starts] = 0.0
+        sums = np.add.reduceat(odds, starts).reshape(-1, KINDS)
+        worst = np.minimum.reduceat(odds, starts).reshape(-1, KINDS)
+        best = np.maximum.reduceat(odds, starts).reshape(-1, KINDS)
+        return np.concatenate((sums, worst, best), axis=1)[:, _CHOSEN]
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the counts that are not zero as small arrays."""
-        used = np.flatnonzero(self.counts.any(axis=0)).astype(np.uint32)
-        return {"slots": used, "counts": self.counts[:, used]}
+        used = np.flatnonzero(self.counts.any(axis=1)).astype(np.uint32)
+        return {"slots": used, "counts": self.counts[used]}
 
     @classmethod
     def from_arrays(
@@ -221,6 +236,6 @@ class Evidence:
     ) -> Evidence:
         """Return the evidence that ``to_arrays`` and ``totals`` gave."""
         evidence = cls()
-        evidence.counts[:, slots] = counts
+        evidence.counts[slots] = counts
         evidence.totals = {name: np.array(total, np.float64) for name, total in totals.items()}
         return evidence

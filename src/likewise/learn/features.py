@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -20,10 +21,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.guards.plain import plain_words
 from likewise.guards.quantity import read_numbers, read_units
 from likewise.guards.wording import read_negation, read_sides, sides_oppose
 from likewise.learn import evidence
-from likewise.learn.evidence import Tokens, tokens_of
+from likewise.learn.evidence import Tokens, Words, tokens_of
 
 Matrix = NDArray[np.float32]
 
@@ -71,7 +73,7 @@ NAMES = (
 """The features in order; those of ``evidence`` last, which are computed apart."""
 
 OWN = len(NAMES) - len(evidence.NAMES)
-"""How many of them ``pair_features`` computes."""
+"""How many of them ``compare`` computes."""
 
 CANDIDATES = 5
 """How many of the nearest entries are judged."""
@@ -102,7 +104,9 @@ class Reading:
     """What the features need of a text, read once. Words are hashes of their stems."""
 
     __slots__ = (
+        "distinct",
         "identifiers",
+        "length",
         "names",
         "negation",
         "neighbours",
@@ -117,16 +121,19 @@ class Reading:
     def __init__(self, text: str) -> None:
         text = text[:_MOST_CHARACTERS]
         lower = text.lower()
-        self.words = [_hash(_stem(word)) for word in _WORD.findall(lower)]
-        self.unique = frozenset(self.words)
-        self.neighbours = frozenset((3 * a ^ b) & _HASH_MASK for a, b in pairwise(self.words))
-        self.names = frozenset(name.lower() for name in _NAME.findall(text))
+        self.words = words = [_hash(_stem(word)) for word in _WORD.findall(lower)]
+        self.distinct = list(dict.fromkeys(words))
+        self.unique = frozenset(self.distinct)
+        self.neighbours = frozenset([(3 * a ^ b) & _HASH_MASK for a, b in pairwise(words)])
+        self.length = math.log1p(len(words))
+        self.names = frozenset([name.lower() for name in _NAME.findall(text)])
         self.identifiers = frozenset(_IDENTIFIER.findall(text))
         padded = f" {lower} "
-        self.trigrams = frozenset(padded[i : i + 3] for i in range(len(padded) - 2))
-        self.numbers = Counter(read_numbers(text))
-        self.units = Counter(read_units(text))
-        self.negation = Counter(read_negation(text))
+        self.trigrams = frozenset(map("".join, zip(padded, padded[1:], padded[2:], strict=False)))
+        plain = plain_words(text)
+        self.numbers = sorted(read_numbers(text, plain))
+        self.units = sorted(read_units(text, plain))
+        self.negation = sorted(read_negation(text, plain))
         self.sides = read_sides(text)
 
 
@@ -187,10 +194,15 @@ class Near(NamedTuple):
     answer: int
 
 
-def pair_features(
-    question: Reading, near: Sequence[Near], *, vocabulary: Vocabulary, category: float
-) -> Matrix:
-    """Return the features of a question with each of its nearest entries but those of evidence.
+def compare(
+    question: Reading,
+    near: Sequence[Near],
+    *,
+    vocabulary: Vocabulary,
+    category: float,
+    salt: int,
+) -> tuple[Matrix, Tokens]:
+    """Return features and tokens of a question with each of its nearest entries.
 
     Args:
         question: What is asked.
@@ -198,103 +210,105 @@ def pair_features(
             the others tell how far these stand out, and which answers are near.
         vocabulary: Of the category's stored questions.
         category: The category's code, see ``Verifier``.
+        salt: Of the category, see ``category_salt``.
 
     Returns:
-        float32 of shape ``(min(n, CANDIDATES), len(NAMES))``; the columns from ``OWN`` on are zero.
+        Features, float32 of shape ``(min(n, CANDIDATES), len(NAMES))``, of which those of evidence
+        (the columns from ``OWN`` on) are zero; and the tokens from which these are made.
     """
     judged = near[:CANDIDATES]
-    rarity = dict(zip(question.unique, vocabulary.rarities(question.unique), strict=True))
+    unique, neighbours, identifiers = question.unique, question.neighbours, question.identifiers
+    rarity = dict(zip(unique, vocabulary.rarities(unique), strict=True))
     weight = sum(rarity.values()) or 1.0
-    cosines = [entry.cosine for entry in judged]
-    following = [*cosines[1:], near[len(judged)].cosine if len(near) > len(judged) else 0.0]
+    cosines = [entry.cosine for entry in near]
+    cosines.append(0.0)
+    nearest, last = cosines[0], cosines[len(judged)]
     answers = [entry.answer for entry in near]
     density = math.log1p(vocabulary.questions)
-    found: list[tuple[float, ...]] = []
+    found: list[float] = []
+    words: list[Words] = []
     for rank, (candidate, cosine, answer) in enumerate(judged):
-        others = (
-            entry.cosine
-            for place, entry in enumerate(near)
-            if place != rank and (entry.answer != answer or not answer)
-        )
-        other = next(others, None)
-        row = (
+        ours, theirs = unique - candidate.unique, candidate.unique - unique
+        lone, common = ours | theirs, unique & candidate.unique
+        words.append(Words(ours, theirs, lone, common, neighbours ^ candidate.neighbours))
+        found += (
             cosine,
-            cosines[0] - cosine,
-            cosine - following[rank],
-            cosine - following[-1],
+            nearest - cosine,
+            cosine - cosines[rank + 1],
+            cosine - last,
             rank,
-            *_words(question, candidate, rarity, weight, vocabulary),
+            *_overlap([rarity[word] for word in ours], vocabulary.rarities(theirs), weight),
             question.numbers != candidate.numbers,
             question.units != candidate.units,
             question.negation != candidate.negation,
             sides_oppose(question.sides, candidate.sides) is not None,
-            len(question.names ^ candidate.names),
-            len(question.names - candidate.names),
-            len(candidate.names - question.names),
-            len(question.identifiers ^ candidate.identifiers),
-            len(question.identifiers & candidate.identifiers),
-            *_order(question, candidate),
+            *_lone_names(question.names, candidate.names),
+            len(identifiers ^ candidate.identifiers),
+            len(identifiers & candidate.identifiers),
+            *_order(question, candidate, common),
             *_shape(question, candidate),
+            len(lone & _SMALL),
+            question.words == candidate.words,
             answers.count(answer) if answer else 1,
-            1.0 if other is None else cosine - other,
+            _margin_to_other_answer(rank, cosines, answers),
             density,
             category,
         )
-        found.append(row)
     rows = np.zeros((len(judged), len(NAMES)), np.float32)
-    if found:
-        rows[:, :OWN] = found
-    return rows
+    rows[:, :OWN] = np.frombuffer(array("f", found), np.float32).reshape(len(judged), OWN)
+    return rows, tokens_of(words, salt)
 
 
-def pair_tokens(question: Reading, near: Sequence[Near], salt: int) -> Tokens:
-    """Return the tokens of a question with each of its nearest entries, see ``evidence``."""
-    return tokens_of(
-        question.unique,
-        question.neighbours,
-        [(entry.reading.unique, entry.reading.neighbours) for entry in near[:CANDIDATES]],
-        salt,
-    )
+def _margin_to_other_answer(rank: int, cosines: Sequence[float], answers: Sequence[int]) -> float:
+    """Return how much nearer an entry is than the nearest with another answer; 1 without one."""
+    answer, cosine = answers[rank], cosines[rank]
+    for place, other in enumerate(answers):
+        if place != rank and (other != answer or not answer):
+            return cosine - cosines[place]
+    return 1.0
 
 
-def _words(
-    question: Reading,
-    candidate: Reading,
-    rarity: dict[int, float],
-    weight: float,
-    vocabulary: Vocabulary,
-) -> tuple[float, ...]:
-    """Return how much of each text's rare words the other has, and the rarest it lacks."""
-    ours = [weight_of for word, weight_of in rarity.items() if word not in candidate.unique]
-    theirs = vocabulary.rarities(candidate.unique - question.unique)
-    lacked, lacking = sum(ours), sum(theirs)
-    shared = weight - lacked
-    ours.sort(reverse=True)
-    theirs.sort(reverse=True)
+def _overlap(lacked: list[float], lacking: list[float], weight: float) -> tuple[float, ...]:
+    """Return how much of each text's rare words the other has, and the rarest it lacks.
+
+    Args:
+        lacked: Rarities of the question's words that the candidate has not.
+        lacking: Those of the candidate's words that the question has not.
+        weight: Sum of the rarities of the question's words.
+    """
+    ours, theirs = sum(lacked), sum(lacking)
+    shared = weight - ours
+    lacked.sort(reverse=True)
+    lacking.sort(reverse=True)
     return (
         shared / weight,
-        shared / ((shared + lacking) or 1.0),
-        lacked,
-        lacking,
-        *_first_two(ours),
-        *_first_two(theirs),
-        len(ours),
-        len(theirs),
+        shared / ((shared + theirs) or 1.0),
+        ours,
+        theirs,
+        *_first_two(lacked),
+        *_first_two(lacking),
+        len(lacked),
+        len(lacking),
     )
 
 
-def _order(question: Reading, candidate: Reading) -> tuple[float, float]:
+def _lone_names(ours: frozenset[str], theirs: frozenset[str]) -> tuple[int, int, int]:
+    """Return how many names only one text has, only the question, only the candidate."""
+    if not ours and not theirs:
+        return (0, 0, 0)
+    first, second = len(ours - theirs), len(theirs - ours)
+    return (first + second, first, second)
+
+
+def _order(question: Reading, candidate: Reading, common: frozenset[int]) -> tuple[float, float]:
     """Return the inversions among common words, and the share of neighbours that stay so."""
-    places: dict[int, int] = {}
-    for word in candidate.words:
-        if word in question.unique:
-            places.setdefault(word, len(places))
-    order = [places[word] for word in dict.fromkeys(question.words) if word in places]
-    if len(order) < 2:
+    ours = [word for word in question.distinct if word in common]
+    theirs = [word for word in candidate.distinct if word in common]
+    if ours == theirs:
         return 0.0, 1.0
+    places = dict(zip(theirs, range(len(theirs)), strict=True))
+    order = [places[word] for word in ours]
     kept = sum([after == before + 1 for before, after in pairwise(order)])
-    if kept == len(order) - 1:
-        return 0.0, 1.0
     inversions = sum(
         [
             order[i] > order[j]
@@ -308,16 +322,13 @@ def _order(question: Reading, candidate: Reading) -> tuple[float, float]:
 def _shape(question: Reading, candidate: Reading) -> tuple[float, ...]:
     ours, theirs = question.trigrams, candidate.trigrams
     shared = len(ours & theirs)
-    length, other = len(question.words), len(candidate.words)
     return (
         shared / ((len(ours) + len(theirs) - shared) or 1),
         shared / (len(ours) or 1),
         shared / (len(theirs) or 1),
-        math.log1p(length),
-        math.log1p(other),
-        abs(length - other),
-        len((question.unique ^ candidate.unique) & _SMALL),
-        question.words == candidate.words,
+        question.length,
+        candidate.length,
+        abs(len(question.words) - len(candidate.words)),
     )
 
 

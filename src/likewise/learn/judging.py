@@ -15,8 +15,7 @@ from likewise.learn.features import (
     Near,
     Readings,
     Vocabulary,
-    pair_features,
-    pair_tokens,
+    compare,
 )
 from likewise.learn.verifier import Verifier
 
@@ -26,7 +25,7 @@ class Pairs:
     """A question with its nearest entries.
 
     Attributes:
-        rows: Features, see ``pair_features``; those of evidence are zero until a verifier or a
+        rows: Features, see ``compare``; those of evidence are zero until a verifier or a
             learner fills them in.
         tokens: Of the same pairs.
         entry_ids: The entries.
@@ -65,11 +64,17 @@ class Judging:
         """Return a question with its nearest entries, of which there is at least one."""
         asked = self._readings.of(question)
         found = [Near(self._readings.of(r.question), cosine, r.answer) for r, cosine in near]
-        rows = pair_features(asked, found, vocabulary=self._vocabulary(category), category=0.0)
+        rows, tokens = compare(
+            asked,
+            found,
+            vocabulary=self._vocabulary(category),
+            category=0.0,
+            salt=category_salt(category),
+        )
         judged = near[: len(rows)]
         return Pairs(
             rows,
-            pair_tokens(asked, found, category_salt(category)),
+            tokens,
             [record.entry_id for record, _ in judged],
             np.array([record.answer for record, _ in judged], np.int64),
         )

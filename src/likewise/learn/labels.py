@@ -27,8 +27,7 @@ from likewise.learn.features import (
     Near,
     Readings,
     Vocabulary,
-    pair_features,
-    pair_tokens,
+    compare,
 )
 from likewise.rebuild import Progress
 
@@ -200,10 +199,15 @@ def alone(couples: Sequence[Couple], *, like: Labels) -> Labels:
         vocabulary = Vocabulary()
         vocabulary.add(candidate)
         near = [Near(candidate, couple.cosine, 1)]
-        rows.append(
-            pair_features(question, near, vocabulary=vocabulary, category=codes[couple.category])
+        features, found = compare(
+            question,
+            near,
+            vocabulary=vocabulary,
+            category=codes[couple.category],
+            salt=category_salt(couple.category),
         )
-        tokens.append(pair_tokens(question, near, category_salt(couple.category)))
+        rows.append(features)
+        tokens.append(found)
     return replace(
         like,
         rows=np.concatenate(rows) if rows else np.zeros((0, len(NAMES)), np.float32),
@@ -253,8 +257,9 @@ class _Place:
             return None
         question = readings.of(answered.text)
         near = [Near(readings.of(r.question), cosine, r.answer) for r, cosine in found]
-        rows = pair_features(question, near, vocabulary=self.vocabulary, category=self._code)
-        tokens = pair_tokens(question, near, self._salt)
+        rows, tokens = compare(
+            question, near, vocabulary=self.vocabulary, category=self._code, salt=self._salt
+        )
         ids = [record.entry_id for record, _ in found[: len(rows)]]
         right = [self._answers[entry_id] == answered.answer_key for entry_id in ids]
         return rows, tokens, right, [int(entry_id) for entry_id in ids]

@@ -1,12 +1,11 @@
-"""Boosted trees: fitted by scikit-learn, scored by a few array look-ups.
+"""Boosted trees: fitted by scikit-learn, scored by ONNX Runtime.
 
-scikit-learn's own scoring takes milliseconds for one row, most of them for checks; a decision has
-microseconds. The trees are small enough to walk all at once, level by level.
+scikit-learn's own scoring takes milliseconds for a few rows, most of them for checks; a decision
+has microseconds. ONNX Runtime walks the same trees in a tenth of what array look-ups in NumPy take.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,44 +16,33 @@ from likewise.errors import ConfigError
 from likewise.learn.features import Matrix
 
 _MOST_DEPTH = 7
-"""Each level costs a decision some 10 us."""
-
-
 _MANY_ROWS = 20_000
+_INPUT, _OUTPUT = "features", "score"
+_OPSET, _ML_OPSET, _IR_VERSION = 20, 3, 9
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Trees:
-    """A sum of regression trees, whose logistic is a probability.
+    """A sum of regression trees, whose logistic is a probability. Safe to use from many threads.
 
-    All nodes of all trees stand in one row. ``feature`` is int64, ``threshold`` float64, ``value``
-    float32, each of shape ``(nodes,)``. ``child`` is int64 of shape ``(2 * nodes,)``: for each node
-    the place of its child on the left, at or below the threshold, and on the right; a leaf points
-    to itself.
-    ``roots`` are the places of the trees' first nodes, ``depth`` is that of the deepest tree.
+    ``model`` is an ONNX graph of one ``TreeEnsembleRegressor``: its input ``features`` is float32
+    of shape ``(n, features)``, its output ``score`` float32 of shape ``(n, 1)``.
     """
 
-    feature: NDArray[np.int64]
-    threshold: NDArray[np.float64]
-    child: NDArray[np.int64]
-    value: NDArray[np.float32]
-    roots: NDArray[np.int64]
-    base: float
-    depth: int
+    def __init__(self, model: bytes) -> None:
+        import onnxruntime  # noqa: PLC0415 - slow to import
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only
+        self.model = model
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
 
     def probability(self, rows: Matrix) -> NDArray[np.float64]:
         """Return the probability of each row of features; float64 of shape ``(n,)``."""
-        count, width = rows.shape
-        flat = rows.ravel()
-        # Every tree walks every row at once; only gathers by one index, which are the fastest.
-        place = np.tile(self.roots, count)
-        row = np.repeat(np.arange(0, count * width, width), len(self.roots))
-        for _ in range(self.depth):
-            above = flat.take(row + self.feature.take(place)) > self.threshold.take(place)
-            place = self.child.take(2 * place + above)
-        values = self.value.take(place).reshape(count, -1)
-        score = self.base + values.sum(axis=1, dtype=np.float64)
-        probability: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-score))
+        (score,) = self._session.run([_OUTPUT], {_INPUT: rows})
+        probability: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-score[:, 0].astype(np.float64)))
         return probability
 
 
@@ -114,24 +102,49 @@ def fit_trees(
     # More than one only get in each other's way while there is little to do.
     with threadpool_limits(1 if len(rows) < _MANY_ROWS else threads):
         model.fit(rows, right, sample_weight=weight)
-    return _flattened(model)
+    return Trees(_as_onnx(model, width=rows.shape[1]))
 
 
-def _flattened(model: Any) -> Trees:
-    nodes = [predictor.nodes for (predictor,) in model._predictors]
-    sizes = np.array([len(n) for n in nodes])
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    joined = np.concatenate(nodes)
-    shift = np.repeat(roots, sizes)
-    here = np.arange(len(joined), dtype=np.int64)
-    leaf = joined["is_leaf"].astype(bool)
-    children = [np.where(leaf, here, joined[side] + shift) for side in ("left", "right")]
-    return Trees(
-        feature=np.where(leaf, 0, joined["feature_idx"]).astype(np.int64),
-        threshold=np.where(leaf, np.inf, joined["num_threshold"]).astype(np.float64),
-        child=np.stack(children, axis=1).ravel().astype(np.int64),
-        value=np.where(leaf, joined["value"], 0.0).astype(np.float32),
-        roots=roots,
-        base=float(np.ravel(model._baseline_prediction)[0]),
-        depth=int(joined["depth"].max()),
+def _as_onnx(model: Any, *, width: int) -> bytes:
+    """Return scikit-learn's trees as the graph that ``Trees`` describes."""
+    from onnx import TensorProto, helper  # noqa: PLC0415 - slow to import
+
+    trees = [predictor.nodes for (predictor,) in model._predictors]
+    nodes = np.concatenate(trees)
+    tree = np.repeat(np.arange(len(trees)), [len(nodes) for nodes in trees])
+    place = np.concatenate([np.arange(len(nodes)) for nodes in trees])
+    leaf = nodes["is_leaf"].astype(np.bool_)
+    ensemble = helper.make_node(
+        "TreeEnsembleRegressor",
+        [_INPUT],
+        [_OUTPUT],
+        domain="ai.onnx.ml",
+        n_targets=1,
+        base_values=[float(np.ravel(model._baseline_prediction)[0])],
+        nodes_treeids=tree.tolist(),
+        nodes_nodeids=place.tolist(),
+        nodes_modes=np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
+        nodes_featureids=np.where(leaf, 0, nodes["feature_idx"]).tolist(),
+        nodes_values=np.where(leaf, 0.0, _below(nodes["num_threshold"])).tolist(),
+        nodes_truenodeids=np.where(leaf, 0, nodes["left"]).tolist(),
+        nodes_falsenodeids=np.where(leaf, 0, nodes["right"]).tolist(),
+        target_treeids=tree[leaf].tolist(),
+        target_nodeids=place[leaf].tolist(),
+        target_ids=[0] * int(leaf.sum()),
+        target_weights=nodes["value"][leaf].tolist(),
     )
+    graph = helper.make_graph(
+        [ensemble],
+        "trees",
+        [helper.make_tensor_value_info(_INPUT, TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [None, 1])],
+    )
+    opsets = [helper.make_opsetid("ai.onnx.ml", _ML_OPSET), helper.make_opsetid("", _OPSET)]
+    made = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+    return bytes(made.SerializeToString())
+
+
+def _below(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the greatest float32 at or below each threshold: they part the same float32 rows."""
+    near = thresholds.astype(np.float32)
+    return np.where(near > thresholds, np.nextafter(near, np.float32(-np.inf)), near)

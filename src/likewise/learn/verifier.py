@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,7 +18,7 @@ from likewise.learn.evidence import Evidence, Tokens
 from likewise.learn.features import NAMES, OWN, Matrix
 from likewise.learn.trees import Trees
 
-_FORMAT = 2
+_FORMAT = 3
 _CATEGORY = NAMES.index("category")
 _MOST_CERTAIN = 1.0 - 1e-9
 """So that a threshold of 1 is reached by no one."""
@@ -44,7 +43,7 @@ class Verifier:
         """Return the probability that each candidate is right, or ``None`` for other categories.
 
         Args:
-            rows: Features of the pairs, see ``pair_features``; those of evidence are filled in.
+            rows: Features of the pairs, see ``compare``; those of evidence are filled in.
             tokens: Of the same pairs.
             category: Of all of them.
 
@@ -60,7 +59,7 @@ class Verifier:
 
     def checksum(self) -> str:
         """Return what tells this verifier's trees from others'."""
-        return sha256(self.trees.value.tobytes() + self.trees.threshold.tobytes()).hexdigest()
+        return sha256(self.trees.model).hexdigest()
 
     def to_bytes(self) -> bytes:
         """Return the verifier as bytes."""
@@ -69,21 +68,14 @@ class Verifier:
             "features": NAMES,
             "codes": dict(self.codes),
             "embedder": self.embedder,
-            "base": self.trees.base,
-            "depth": self.trees.depth,
             "totals": {name: total.tolist() for name, total in self.evidence.totals.items()},
         }
-        arrays: dict[str, Any] = {
-            field.name: value
-            for field in fields(Trees)
-            if isinstance(value := getattr(self.trees, field.name), np.ndarray)
-        }
-        arrays |= self.evidence.to_arrays()
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
             meta=np.frombuffer(msgspec.json.encode(meta), np.uint8),
-            **arrays,
+            trees=np.frombuffer(self.trees.model, np.uint8),
+            **self.evidence.to_arrays(),
         )
         return buffer.getvalue()
 
@@ -124,11 +116,6 @@ def verifier_of(data: bytes) -> Verifier | None:
         meta = msgspec.json.decode(arrays["meta"].tobytes())
         if meta["format"] != _FORMAT or tuple(meta["features"]) != NAMES:
             return None
-        names = {field.name for field in fields(Trees)}
-        trees = Trees(
-            **{name: arrays[name] for name in arrays.files if name in names},
-            base=meta["base"],
-            depth=meta["depth"],
-        )
+        trees = Trees(arrays["trees"].tobytes())
         evidence = Evidence.from_arrays(arrays["slots"], arrays["counts"], meta["totals"])
     return Verifier(trees, evidence, meta["codes"], meta["embedder"])
