@@ -12,7 +12,7 @@ import likewise
 ROOT = Path(likewise.__file__).parent
 VALUES = [
     "errors", "durations", "scope", "answers", "entry", "request", "guards", "category", "policy",
-    "eviction",
+    "eviction", "freshness",
 ]  # fmt: skip
 OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "__main__"}
 NO_IO = {
@@ -21,8 +21,8 @@ NO_IO = {
     "tempfile", "threading", "time", "urllib", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 INNER_ORDER = [
-    *VALUES, "breaker", "classify", "embed", "testing", "index", "stores", "schema", "config",
-    "vectors", "catalog", "stats", "faults", "feedback", "receipts", "upkeep", "rebuild",
+    *VALUES, "page", "breaker", "embed", "testing", "classify", "index", "stores", "schema", "config",
+    "vectors", "catalog", "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rebuild",
     "learn", "teaching", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 

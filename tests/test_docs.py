@@ -13,6 +13,7 @@ import yaml
 from likewise import Cache, Hit
 from likewise.category import TAXONOMY, Category
 from likewise.config import (
+    ClassificationSettings,
     EmbeddingSettings,
     GatewaySettings,
     JudgeModelSettings,
@@ -43,6 +44,7 @@ def blocks(text: str, language: str) -> list[str]:
         ("Top level", Settings),
         ("A policy", PolicySettings),
         ("`rules`", RuleSettings),
+        ("`classification`", ClassificationSettings),
         ("`embedding`", EmbeddingSettings),
         ("`upstream`", UpstreamSettings),
         ("`learning`", LearningSettings),

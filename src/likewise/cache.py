@@ -41,6 +41,8 @@ class Cache(Front):
             taken as they are, without the built-in ones.
         rules: Name the category of requests that name none.
         classifier: Asked when no rule claims a request.
+        examples: Prompts by category, from which the others' categories are told; without them
+            those of the built-in categories. An empty mapping is none.
         max_entries: Most entries over all categories.
         clock: Seconds since the epoch.
         progress: Called with done and total while the index is rebuilt from the store.

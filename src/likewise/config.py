@@ -16,12 +16,22 @@ from msgspec import UNSET, Meta, UnsetType
 
 from likewise import schema
 from likewise.category import DEFAULT, TAXONOMY, Category, check_name
+from likewise.classify.examples import (
+    NO_EXAMPLES,
+    Examples,
+    builtin_examples,
+    merged,
+    read_examples,
+)
 from likewise.classify.rules import BUILTIN_RULES, Rule
 from likewise.durations import seconds
 from likewise.errors import ConfigError
 
 DEFAULT_STORE = "sqlite:///likewise.db"
 DEFAULT_MAX_ENTRIES = 100_000
+SURE = 0.6
+"""Confidence from which on the category that examples name is believed without reserve."""
+
 _LEAST_THRESHOLD = 0.5
 """Below it nearly everything is similar: a sign that a distance was meant."""
 
@@ -47,6 +57,15 @@ class PolicySettings(msgspec.Struct, kw_only=True):
     max_temperature: float | UnsetType = UNSET
     epoch: int | UnsetType = UNSET
     description: str | UnsetType = UNSET
+    examples: list[str] | str | UnsetType = UNSET
+
+
+class ClassificationSettings(msgspec.Struct, kw_only=True):
+    """Naming the category of a request by examples, where neither caller nor rule does."""
+
+    enabled: bool = True
+    builtin_examples: bool = True
+    confidence: Share = SURE
 
 
 class RuleSettings(msgspec.Struct, kw_only=True):
@@ -148,6 +167,7 @@ class Settings(msgspec.Struct, kw_only=True):
     rules: list[RuleSettings] = msgspec.field(default_factory=list)
     builtin_categories: bool = True
     builtin_rules: bool = True
+    classification: ClassificationSettings = msgspec.field(default_factory=ClassificationSettings)
     verifier: VerifierSettings = msgspec.field(default_factory=VerifierSettings)
     learning: LearningSettings = msgspec.field(default_factory=LearningSettings)
     gateway: GatewaySettings = msgspec.field(default_factory=GatewaySettings)
@@ -176,12 +196,14 @@ class Policies:
 class Config:
     """A checked configuration.
 
-    ``settings`` holds the file's values; ``policies`` and ``rules`` are what they mean.
+    ``settings`` holds the file's values; ``policies``, ``rules`` and ``examples`` are what they
+    mean.
     """
 
     settings: Settings = field(default_factory=Settings)
     policies: Policies = field(default_factory=Policies)
     rules: tuple[Rule, ...] = BUILTIN_RULES
+    examples: Examples = field(default_factory=builtin_examples)
     path: Path | None = None
 
 
@@ -218,7 +240,10 @@ def parse(data: object, *, where: str = "config:", path: Path | None = None) -> 
     settings = schema.read(Settings, schema.expand(data, where), where)
     try:
         _check_timeouts(settings)
-        return Config(settings, _policies(settings), _rules(settings), path)
+        policies = _policies(settings)
+        folder = Path() if path is None else path.parent
+        examples = _examples(settings, policies, folder)
+        return Config(settings, policies, _rules(settings), examples, path)
     except ConfigError as error:
         msg = f"{where} {error}"
         raise ConfigError(msg) from error
@@ -251,6 +276,7 @@ def _check_timeouts(settings: Settings) -> None:
 
 def _merged(base: Category, given: PolicySettings, where: str) -> Category:
     values = {k: v for k, v in msgspec.structs.asdict(given).items() if v is not UNSET}
+    values.pop("examples", None)
     threshold = values.get("similarity_threshold")
     if threshold is not None and threshold < _LEAST_THRESHOLD:
         msg = (
@@ -259,8 +285,33 @@ def _merged(base: Category, given: PolicySettings, where: str) -> Category:
             "a similarity of 1 - d)"
         )
         raise ConfigError(msg)
-    current = {name: getattr(base, name) for name in PolicySettings.__struct_fields__}
+    names = (name for name in PolicySettings.__struct_fields__ if name != "examples")
+    current = {name: getattr(base, name) for name in names}
     return Category(base.name, **{**current, **values})
+
+
+def _examples(settings: Settings, policies: Policies, folder: Path) -> Examples:
+    """Return the examples to classify by: those that ship, and those of the file."""
+    if not settings.classification.enabled:
+        return NO_EXAMPLES
+    if settings.defaults.examples is not UNSET:
+        msg = "defaults.examples: the default is what is like no example; give them to a category"
+        raise ConfigError(msg)
+    parts: list[Examples] = []
+    if settings.classification.builtin_examples:
+        known = builtin_examples()
+        parts.append({name: known[name] for name in known if name in policies.categories})
+    for name, given in settings.categories.items():
+        where = f"categories.{name}.examples"
+        if isinstance(given.examples, str):
+            parts.append({name: read_examples(folder / given.examples, what=where)})
+        elif given.examples is not UNSET:
+            texts = [text.strip() for text in given.examples if text.strip()]
+            if not texts:
+                msg = f"{where}: there is none; write prompts of this category, or leave it out"
+                raise ConfigError(msg)
+            parts.append({name: texts})
+    return merged(parts)
 
 
 def _rules(settings: Settings) -> tuple[Rule, ...]:

@@ -18,17 +18,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
 import numpy as np
 
 from likewise.catalog import Catalog
-from likewise.category import DEFAULT, Category, check_name
+from likewise.category import DEFAULT, Category
 from likewise.classify import Classifier
-from likewise.config import DEFAULT_MAX_ENTRIES, Policies
+from likewise.classify.nearest import Nearest
+from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
 from likewise.embed import Embedder, Vectors
-from likewise.entry import Entry, Provenance, exact_key, new_entry_id
+from likewise.entry import UNNAMED, Entry, Provenance, exact_key, new_entry_id
 from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.faults import Faults
 from likewise.feedback import Feedback
@@ -36,6 +37,7 @@ from likewise.index import Match, Record
 from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging
 from likewise.learn.learner import Learner, Terms
+from likewise.naming import Namer, Naming, strictest
 from likewise.policy import (
     Candidate,
     Decision,
@@ -58,7 +60,6 @@ from likewise.teaching import Teaching, may_learn
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
 
-_MOST_UNLISTED = 1_000
 """Categories that callers may name beyond the listed ones: bounds statistics and memory."""
 
 _KEY_LOCKS = 64
@@ -68,7 +69,19 @@ D = TypeVar("D", Decision, Decision | None)
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A request on its way through the cache; ``dry`` leaves no trace of it, for explanations."""
+    """A request on its way through the cache.
+
+    Attributes:
+        request: What was asked.
+        policy: Under which it is decided; the default's until something has named the category.
+        scope: Digest of its scope.
+        key: Its identity in the exact tier.
+        started: When, by ``time.perf_counter``.
+        id: The request's.
+        naming: What named its category, ``None`` until something has.
+        pair: Identity of the question within its category, by which feedback and labels find it.
+        dry: Leave no trace of it, for explanations.
+    """
 
     request: Request
     policy: Category
@@ -76,6 +89,8 @@ class Lookup:
     key: bytes
     started: float
     id: str
+    naming: Naming | None
+    pair: bytes
     dry: bool = False
 
 
@@ -88,6 +103,8 @@ class Engine:
         policies: The policy of every category.
         classifiers: Asked in order for the category of a request that names none, each with the
             word for what it is.
+        nearest: Names categories by examples where these do not.
+        sure: Confidence from which on it is believed without reserve.
         max_entries: Most entries over all categories.
         clock: Seconds since the epoch.
         progress: Told of the rebuilding of the index at start.
@@ -107,6 +124,8 @@ class Engine:
         embedder: Embedder,
         policies: Policies,
         classifiers: Sequence[tuple[str, Classifier]] = (),
+        nearest: Nearest | None = None,
+        sure: float = SURE,
         max_entries: int = DEFAULT_MAX_ENTRIES,
         clock: Callable[[], float] = time.time,
         progress: Progress | None = None,
@@ -117,16 +136,15 @@ class Engine:
         self.store = store
         self.embedder = embedder
         self.policies = policies
-        self.classifiers = tuple(classifiers)
         self.max_entries = max_entries
         self.clock = clock
         self.stats = Stats()
         self.faults = Faults(self.stats)
+        self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
         self.catalog = Catalog(embedder.dimensions)
         self.receipts = Receipts()
         self._vectors = VectorMemo(embedder)
         self._keeping = [threading.Lock() for _ in range(_KEY_LOCKS)]
-        self._names: set[str] = set()
         self.upkeep = Upkeep(
             store=store,
             catalog=self.catalog,
@@ -166,22 +184,32 @@ class Engine:
     def start(self, request: Request, *, dry: bool = False) -> Lookup:
         """Name the request's category and compute what identifies it."""
         started = time.perf_counter()
-        policy = self.policies.of(self.category_of(request)[0])
+        naming = self.namer.at_once(request)
+        name = UNNAMED if naming is None else naming.category
+        policy = self.policies.default if naming is None else self.policies.of(name)
         scope = request.scope.digest()
-        key = exact_key(scope, policy.name, request.question)
-        return Lookup(request, policy, scope, key, started, f"req-{secrets.token_hex(16)}", dry)
+        key = exact_key(scope, name, request.question)
+        request_id = f"req-{secrets.token_hex(16)}"
+        return Lookup(request, policy, scope, key, started, request_id, naming, key, dry)
 
     def exact(self, lookup: Lookup) -> Decision | None:
         """Decide by equality to the letter; ``None`` when meaning may still make it a hit."""
         record = self.catalog.exact(lookup.key)
-        candidates = [] if record is None else [self._candidate(record, 1.0, Tier.EXACT)]
+        if lookup.naming is None:
+            if record is not None:
+                lookup = replace(lookup, policy=self.policies.of(record.category))
+            elif self._tells(lookup.request) and not lookup.request.controls.no_cache:
+                return None  # examples say first what kind of question it is
+        candidates = [] if record is None else [self._candidate(lookup, record, 1.0, Tier.EXACT)]
         decision = self._decide(lookup, candidates)
         return decision if not isinstance(decision, Miss) or not decision.semantic else None
 
     def semantic(self, lookup: Lookup) -> Decision:
         """Decide by nearness in meaning; embeds the question."""
-        request, policy = lookup.request, lookup.policy
-        if not self.catalog.holds(lookup.scope, policy.name):
+        request = lookup.request
+        if lookup.naming is None and not self._tells(request):
+            lookup = self._under(lookup, self.namer.otherwise)
+        if lookup.naming is not None and not self._holds(lookup):
             return self._decide(lookup, [])
         if not self.embedder.fits(request.question):
             request = replace(request, exact_only="longer than the embedder reads")
@@ -189,20 +217,42 @@ class Engine:
         try:
             vector = self._vectors.of(request.question)
         except EmbedderError as error:
-            self.faults.report(policy.name, "embedder", error)
-            return Miss(policy.name, Reason.EMBEDDER_FAULT)
-        policy = self.in_force(policy)
+            self.faults.report(lookup.policy.name, "embedder", error)
+            return Miss(lookup.policy.name, Reason.EMBEDDER_FAULT)
+        if lookup.naming is None:
+            lookup = self._under(lookup, self.namer.by_examples(request.question, vector))
+            self._count_naming(lookup)
+        return self._compared(lookup, vector)
+
+    def _compared(self, lookup: Lookup, vector: Vectors) -> Decision:
+        """Decide on a named lookup by the entries nearest to its question."""
+        request = lookup.request
+        barred = bypass_of(request, lookup.policy) or exact_only_of(request, lookup.policy)
+        if barred or not self._holds(lookup):
+            return self._decide(lookup, [])
+        policy = self.in_force(lookup)
         lookup = replace(lookup, policy=policy)
         floor = threshold_of(request, policy)
-        if policy.probability_threshold is not None:
-            decision = self._decide(lookup, self._judged(lookup, vector, floor))
-            if self.teaching is not None and not lookup.dry and isinstance(decision, Hit):
-                return self.teaching.audit(lookup.key, lookup.id, decision, aside=self.audits_aside)
+        if policy.probability_threshold is None:
+            near = self._nearest(lookup, vector, floor)
+            return self._decide(lookup, [self._candidate(lookup, *match) for match in near])
+        decision = self._decide(lookup, self._judged(lookup, vector, floor))
+        if self.teaching is None or lookup.dry or not isinstance(decision, Hit):
             return decision
-        matches = self._nearest(lookup, vector, floor)
-        return self._decide(
-            lookup, [self._candidate(record, similarity) for record, similarity in matches]
-        )
+        return self.teaching.audit(lookup.pair, lookup.id, decision, aside=self.audits_aside)
+
+    def named(self, lookup: Lookup) -> Lookup:
+        """Return the lookup with its category named, by examples if nothing else does."""
+        if lookup.naming is not None:
+            return lookup
+        question = lookup.request.question
+        if self._tells(lookup.request) and self.embedder.fits(question):
+            try:
+                vector = self._vectors.of(question)
+                return self._under(lookup, self.namer.by_examples(question, vector))
+            except EmbedderError as error:
+                self.faults.report(lookup.policy.name, "embedder", error)
+        return self._under(lookup, self.namer.otherwise)
 
     def finish(self, lookup: Lookup, decision: Decision) -> Decision:
         """Fetch a hit's answer from the store and count the decision."""
@@ -241,7 +291,7 @@ class Engine:
         Raises:
             StoreError: The store refused; nothing was kept.
         """
-        lookup = self.start(request)
+        lookup = self.named(self.start(request))
         policy = lookup.policy
         bypass = bypass_of(request, policy)
         if request.controls.no_store or (bypass is not None and not bypass.store):
@@ -262,6 +312,7 @@ class Engine:
             epoch=policy.epoch,
             tenant=request.scope.tenant,
             namespace=request.scope.namespace,
+            named=lookup.key == lookup.pair,
             provenance=provenance or Provenance(),
         )
         record = Record(
@@ -280,13 +331,13 @@ class Engine:
         # Found before the entry itself is among them; a request that was considered has them.
         near: list[Match] = []
         teaching = self.teaching if vector is not None and may_learn(policy) else None
-        if teaching is not None and vector is not None and not teaching.learner.awaits(lookup.key):
+        if teaching is not None and vector is not None and not teaching.learner.awaits(lookup.pair):
             near = self._nearest(lookup, vector, -1.0)
         with self._keeping[lookup.key[0] % len(self._keeping)]:
             self.store.put(entry)
             self.catalog.add(record, vector)
         if teaching is not None:
-            teaching.learn(lookup.key, request.question, policy, answer, near)
+            teaching.learn(lookup.pair, request.question, policy, answer, near)
         if self.judging is not None:
             self.judging.learn([(policy.name, request.question)])
         self.stats.add(policy.name, stored=1)
@@ -298,11 +349,12 @@ class Engine:
         """Learn from the model's answer to a question that ``hit`` was served to."""
         if self.teaching is None:
             return
-        request, policy = lookup.request, lookup.policy
-        right = self.teaching.learn(lookup.key, request.question, policy, answer, aside=lookup.id)
+        lookup = self.named(lookup)
+        question, policy = lookup.request.question, lookup.policy
+        right = self.teaching.learn(lookup.pair, question, policy, answer, aside=lookup.id)
         record = self.catalog.record(hit.entry_id)
         if right is False and record is not None:
-            self._feedback.judge(record, correct=False, question=request.question)
+            self._feedback.judge(record, correct=False, question=question)
 
     def try_keep(
         self,
@@ -316,9 +368,9 @@ class Engine:
         try:
             return self.keep(request, answer, provenance=provenance, entry_id=entry_id)
         except StoreError as error:
-            self.faults.report(self.category_of(request)[0], "store", error)
+            self.faults.report(self._name_of(request), "store", error)
         except Exception as error:
-            self.faults.report(self.category_of(request)[0], "internal", error)
+            self.faults.report(self._name_of(request), "internal", error)
         return None
 
     def verdict(self, entry_id: str, *, correct: bool, question: str | None) -> bool:
@@ -334,29 +386,20 @@ class Engine:
             self.upkeep.forget([entry_id])
         return True
 
-    def category_of(self, request: Request) -> tuple[str, str]:
-        """Return the request's category and what named it: ``caller``, ``rule`` or ``default``."""
-        if request.controls.category is not None:
-            return self._known(request.controls.category), "caller"
-        for by, classifier in self.classifiers:
-            try:
-                name = classifier.classify(request)
-                if name is not None:
-                    return self._known(check_name(name)), by
-            except Exception as error:
-                self.faults.report(DEFAULT, "classifier", error)
-        return self.policies.default.name, "default"
-
     def neighbours(self, lookup: Lookup) -> list[Candidate]:
         """Return the entries nearest to a question whatever their similarity, for explanations."""
         vector = self._vectors.of(lookup.request.question)
         if self.learner is not None or lookup.policy.probability_threshold is not None:
             return self._judged(lookup, vector, -1.0)
-        return [self._candidate(r, s) for r, s in self._nearest(lookup, vector, -1.0)]
+        return [self._candidate(lookup, r, s) for r, s in self._nearest(lookup, vector, -1.0)]
 
-    def in_force(self, policy: Category) -> Category:
-        """Return a category's policy with the thresholds that labels have given it."""
-        return policy if self.teaching is None else self.teaching.in_force(policy)
+    def in_force(self, lookup: Lookup) -> Category:
+        """Return a named lookup's policy with the thresholds that labels have given it."""
+        if lookup.naming is None or self.teaching is None:
+            return lookup.policy
+        return strictest(
+            [self.teaching.in_force(self.policies.of(n)) for n in lookup.naming.strict]
+        )
 
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
@@ -377,6 +420,8 @@ class Engine:
         self,
         policies: Policies,
         *classifiers: tuple[str, Classifier],
+        nearest: Nearest | None,
+        sure: float,
         judging: Judging | None,
     ) -> None:
         """Put other policies, classifiers and a verifier in force, from the next request on.
@@ -387,7 +432,7 @@ class Engine:
         if judging is not self.judging and self.learner is None:
             self.judging = self._briefed(judging)
         self.policies = policies
-        self.classifiers = classifiers
+        self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
 
     def tidy(self) -> None:
         """Delete what has expired, save statistics and labels, follow other processes' labels."""
@@ -432,17 +477,43 @@ class Engine:
             judging.learn(self.catalog.questions())
         return judging
 
-    def _known(self, name: str) -> str:
-        """Return ``name``, or the default's once callers have invented too many names."""
-        if name in self._names or name in self.policies.categories:
-            return name
-        if len(self._names) >= _MOST_UNLISTED:
-            return self.policies.default.name
-        self._names.add(name)
-        return name
+    def _tells(self, request: Request) -> bool:
+        """Return whether examples are to say what kind of question this is."""
+        return (
+            self.namer.nearest is not None
+            and request.exact_only is None
+            and not request.question.isspace()
+            and bool(request.question)
+        )
+
+    def _under(self, lookup: Lookup, naming: Naming) -> Lookup:
+        """Return a lookup whose category was named."""
+        return replace(
+            lookup,
+            naming=naming,
+            policy=strictest([self.policies.of(name) for name in naming.strict]),
+            pair=exact_key(lookup.scope, naming.category, lookup.request.question),
+        )
+
+    def _count_naming(self, lookup: Lookup) -> None:
+        naming = lookup.naming
+        if naming is not None and naming.by == "examples" and not lookup.dry:
+            doubt = len(naming.strict) > 1
+            self.stats.add(naming.category, by_examples=1, **({"in_doubt": 1} if doubt else {}))
+
+    def _holds(self, lookup: Lookup) -> bool:
+        """Return whether there is anything to compare with."""
+        naming = lookup.naming
+        return naming is not None and any(
+            self.catalog.holds(lookup.scope, name) for name in naming.places
+        )
+
+    def _name_of(self, request: Request) -> str:
+        naming = self.namer.at_once(request)
+        return DEFAULT if naming is None else naming.category
 
     def _decide(self, lookup: Lookup, candidates: Sequence[Candidate]) -> Decision:
-        now, blocked = self.clock(), self._blocked(lookup.key)
+        now, blocked = self.clock(), self._blocked(lookup)
         decision = decide(
             candidates, request=lookup.request, policy=lookup.policy, now=now, blocked=blocked
         )
@@ -455,6 +526,7 @@ class Engine:
                     lookup.id,
                     lookup.request,
                     lookup.policy,
+                    lookup.naming,
                     by,
                     candidates,
                     blocked,
@@ -466,9 +538,12 @@ class Engine:
             )
         return decision
 
-    def _blocked(self, key: bytes) -> list[str]:
-        """Return the entries that may not serve the question with this exact key."""
-        found = [self.catalog.exact(entry_key) for entry_key in self._feedback.blocked(key)]
+    def _blocked(self, lookup: Lookup) -> list[str]:
+        """Return the entries that may not serve the question of a lookup."""
+        naming, keys = lookup.naming, {lookup.pair}
+        if naming is not None and len(naming.places) > 1:
+            keys |= {exact_key(lookup.scope, n, lookup.request.question) for n in naming.places[1:]}
+        found = [self.catalog.exact(entry) for key in keys for entry in self._feedback.blocked(key)]
         return [record.entry_id for record in found if record is not None]
 
     def _judged(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Candidate]:
@@ -479,7 +554,7 @@ class Engine:
         probabilities: list[float] = []
         if self.learner is not None and near and not lookup.dry:
             probabilities = self.learner.consider(
-                lookup.key,
+                lookup.pair,
                 question,
                 category,
                 near,
@@ -490,27 +565,27 @@ class Engine:
                 category, self.judging.read(question, category, near)
             )
         return [
-            self._candidate(record, similarity, probability=probability)
+            self._candidate(lookup, record, similarity, probability=probability)
             for (record, similarity), probability in zip_longest(near, probabilities)
         ]
 
     def _usable(self, lookup: Lookup, match: Match, floor: float) -> bool:
         """Return whether nothing but its probability could stand against serving an entry."""
         objection = standing_objection(
-            self._candidate(*match),
+            self._candidate(lookup, *match),
             request=lookup.request,
             policy=lookup.policy,
             now=self.clock(),
-            blocked=self._blocked(lookup.key),
+            blocked=self._blocked(lookup),
         )
         return match[1] >= floor and objection is None
 
     def _nearest(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Match]:
-        now, blocked = self.clock(), self._blocked(lookup.key)
+        now, blocked = self.clock(), self._blocked(lookup)
 
         def usable(record: Record, similarity: float) -> bool:
             objection = standing_objection(
-                self._candidate(record, similarity),
+                self._candidate(lookup, record, similarity),
                 request=lookup.request,
                 policy=lookup.policy,
                 now=now,
@@ -518,9 +593,15 @@ class Engine:
             )
             return objection is None
 
-        return self.catalog.nearest(
-            lookup.scope, lookup.policy.name, vector, floor=floor, usable=usable
-        )
+        names = (lookup.policy.name,) if lookup.naming is None else lookup.naming.places
+        found = [
+            self.catalog.nearest(lookup.scope, name, vector, floor=floor, usable=usable)
+            for name in names
+        ]
+        if len(found) == 1:
+            return found[0]
+        together = sorted(chain.from_iterable(found), key=lambda match: match[1], reverse=True)
+        return together[: max(map(len, found))]
 
     def fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         """Return a hit with its answer, or the miss it becomes when the store has none."""
@@ -535,10 +616,12 @@ class Engine:
         if entry is None or entry.scope != lookup.scope:
             self.catalog.remove([hit.entry_id])
             return Miss(hit.category, Reason.GONE)
-        record = self.catalog.record(hit.entry_id)
+        record, pair = self.catalog.record(hit.entry_id), lookup.pair
         if record is not None:
             self.catalog.touch(record)
-        self._feedback.served(hit.entry_id, lookup.key)
+            if lookup.naming is None and record.key != lookup.key:
+                pair = exact_key(lookup.scope, record.category, lookup.request.question)
+        self._feedback.served(hit.entry_id, pair)
         return hit.with_answer(entry.answer, entry.provenance)
 
     def _vector_to_keep(self, lookup: Lookup) -> Vectors | None:
@@ -554,11 +637,17 @@ class Engine:
 
     def _candidate(
         self,
+        lookup: Lookup,
         record: Record,
         similarity: float,
         tier: Tier = Tier.SEMANTIC,
         probability: float | None = None,
     ) -> Candidate:
+        policy, epoch = lookup.policy, record.epoch
+        if record.category != policy.name:
+            # Of another likely category, whose epoch it must be of.
+            own = self.policies.of(record.category).epoch
+            epoch = policy.epoch if epoch == own else policy.epoch - 1
         return Candidate(
             record.entry_id,
             # Half precision may put a cosine a little above 1.
@@ -566,7 +655,7 @@ class Engine:
             record.question,
             record.created_at,
             record.expires_at,
-            record.epoch,
+            epoch,
             tier,
             probability,
             self._feedback.strikes(record.key),

@@ -47,7 +47,9 @@ class Entry:
     """A stored question and answer with its provenance.
 
     ``vector`` is float16 of shape ``(dimensions,)`` and length 1, or ``None`` for an entry that
-    only the exact tier serves. Times are seconds since the epoch; ``expires_at`` is never moved by
+    only the exact tier serves. ``named`` is whether the request's caller or a rule named the
+    category; else examples did or nobody, and an equal request is known before its vector is. Times
+    are seconds since the epoch; ``expires_at`` is never moved by
     a hit. The texts stay out of ``repr``.
     """
 
@@ -63,12 +65,13 @@ class Entry:
     epoch: int = 0
     tenant: str = ""
     namespace: str = ""
+    named: bool = True
     provenance: Provenance = field(default_factory=Provenance)
 
     @property
     def key(self) -> bytes:
-        """Identity of the exact tier: the digest of scope, category and question."""
-        return exact_key(self.scope, self.category, self.question)
+        """Identity of the exact tier, see ``exact_key``."""
+        return exact_key(self.scope, self.category if self.named else UNNAMED, self.question)
 
     @property
     def answer_digest(self) -> int:
@@ -76,8 +79,14 @@ class Entry:
         return answer_digest(self.answer)
 
 
+UNNAMED = ""
+"""Stands for the category where none was named."""
+
+
 def exact_key(scope: bytes, category: str, question: str) -> bytes:
     """Return the identity that two requests share when one entry serves both to the letter.
+
+    ``category`` is the one that the caller or a rule named, else ``UNNAMED``.
 
     White space around the question is not part of it; white space inside is, for code's sake.
     """

@@ -19,7 +19,8 @@ class Explanation:
     Attributes:
         decision: What would come out.
         policy: The policy in force.
-        category_by: What named the category: ``caller``, ``rule`` or ``default``.
+        category_by: What named the category, see ``Naming.by``.
+        likely: How probable the likely categories are, where examples named it.
         threshold: The threshold in force.
         exact_only: Why only the exact tier could serve, or ``None``.
         candidates: The nearest entries, nearest first, whatever their similarity.
@@ -29,6 +30,7 @@ class Explanation:
     decision: Decision
     policy: Category
     category_by: str
+    likely: dict[str, float]
     threshold: float
     exact_only: str | None
     candidates: list[Candidate] = field(repr=False)
@@ -47,6 +49,7 @@ class Explanation:
             "decision": type(self.decision).__name__.lower(),
             **decision,
             "category_by": self.category_by,
+            "likely": self.likely,
             "threshold": self.threshold,
             "exact_only": self.exact_only,
             "policy": asdict(self.policy),
@@ -58,17 +61,20 @@ def explain(engine: Engine, request: Request) -> Explanation:
     """Decide on ``request`` without serving, counting or storing anything."""
     lookup = engine.start(request, dry=True)
     decision = engine.exact(lookup) or engine.semantic(lookup)
-    policy = engine.in_force(lookup.policy)
+    lookup = engine.named(lookup)
+    policy = engine.in_force(lookup)
     candidates: list[Candidate] = []
     if bypass_of(request, policy) is None and engine.embedder.fits(request.question):
         try:
             candidates = engine.neighbours(lookup)
         except EmbedderError as error:
             engine.faults.report(policy.name, "embedder", error)
+    guess = None if lookup.naming is None else lookup.naming.guess
     return Explanation(
         decision=decision,
         policy=policy,
-        category_by=engine.category_of(request)[1],
+        category_by="default" if lookup.naming is None else lookup.naming.by,
+        likely={} if guess is None else dict(zip(guess.likely, guess.probabilities, strict=True)),
         threshold=threshold_of(request, policy),
         exact_only=exact_only_of(request, policy),
         candidates=candidates,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from likewise.entry import exact_key
+from likewise.entry import UNNAMED, exact_key
 from likewise.index import Record
 from likewise.stores import Store, Verdict
 
@@ -49,6 +49,8 @@ class Feedback:
     def meant(self, record: Record, *, correct: bool, question: str | None) -> tuple[bytes, ...]:
         """Return the exact keys of the questions that a verdict is about; see ``judge``."""
         if question is not None:
+            if exact_key(record.scope, UNNAMED, question) == record.key:
+                return (record.key,)
             return (exact_key(record.scope, record.category, question),)
         keys = self._served.get(record.entry_id, (record.key,))
         return keys[-1:] if correct else keys

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 from likewise.category import Category, check_name
 from likewise.classify import Classifier
+from likewise.classify.examples import Examples
 from likewise.classify.rules import BUILTIN_RULES, Rule
 from likewise.config import DEFAULT_MAX_ENTRIES, DEFAULT_STORE, Config, Policies
 from likewise.durations import seconds
@@ -40,6 +41,7 @@ class Front:
         categories: Iterable[Category] | Policies = (),
         rules: Sequence[Rule] = BUILTIN_RULES,
         classifier: Classifier | None = None,
+        examples: Examples | None = None,
         max_entries: int = DEFAULT_MAX_ENTRIES,
         clock: Callable[[], float] = time.time,
         progress: Progress | None = None,
@@ -53,6 +55,7 @@ class Front:
                 categories=categories,
                 rules=rules,
                 classifier=classifier,
+                examples=examples,
                 max_entries=max_entries,
                 clock=clock,
                 progress=progress,

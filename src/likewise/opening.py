@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from likewise.category import Category
 from likewise.classify import Classifier
+from likewise.classify.examples import Examples, builtin_examples
+from likewise.classify.nearest import Nearest, fit_nearest
 from likewise.classify.rules import BUILTIN_RULES, Rule, Rules
 from likewise.config import (
     DEFAULT_MAX_ENTRIES,
     DEFAULT_STORE,
+    SURE,
     Config,
     EmbeddingSettings,
     LearningSettings,
@@ -22,7 +26,7 @@ from likewise.durations import seconds
 from likewise.embed import Embedder
 from likewise.embed.registry import open_embedder
 from likewise.engine import Engine
-from likewise.errors import ConfigError
+from likewise.errors import ConfigError, EmbedderError
 from likewise.learn.judge import FunctionJudge, Judge, JudgeFunction, SimilarJudge
 from likewise.learn.judging import Judging
 from likewise.learn.learner import Terms
@@ -30,6 +34,11 @@ from likewise.learn.trees import require_fitting
 from likewise.learn.verifier import load_verifier
 from likewise.rebuild import Progress
 from likewise.stores import Store, open_store
+
+logger = logging.getLogger("likewise")
+
+_LEAST_ACCURACY = 0.6
+"""Share of the examples that must be named rightly when they are left out of the fit."""
 
 
 def assemble(
@@ -39,6 +48,7 @@ def assemble(
     categories: Iterable[Category] | Policies = (),
     rules: Sequence[Rule] = BUILTIN_RULES,
     classifier: Classifier | None = None,
+    examples: Examples | None = None,
     max_entries: int = DEFAULT_MAX_ENTRIES,
     clock: Callable[[], float] = time.time,
     progress: Progress | None = None,
@@ -58,6 +68,8 @@ def assemble(
         policies=policies,
         rules=rules,
         classifier=classifier,
+        examples=_known(policies) if examples is None else examples,
+        sure=SURE,
         max_entries=max_entries,
         clock=clock,
         progress=progress,
@@ -88,6 +100,8 @@ def from_config(
         policies=config.policies,
         rules=config.rules,
         classifier=None,
+        examples=config.examples,
+        sure=config.settings.classification.confidence,
         max_entries=config.settings.max_entries,
         clock=clock,
         progress=progress,
@@ -135,6 +149,34 @@ def learning_of(
     return terms, None
 
 
+def nearest_of(examples: Examples, embedder: Embedder) -> Nearest | None:
+    """Return what names categories by examples; ``None`` when that is not to be had.
+
+    One category is no choice, an embedder that cannot tell them apart is of no use, and one that
+    fails leaves unnamed requests to the default.
+    """
+    if len(examples) < 2:
+        return None
+    try:
+        nearest = fit_nearest(examples, embedder)
+    except EmbedderError as error:
+        logger.warning("categories are not named by examples until the next start: %s", error)
+        return None
+    if nearest.accuracy < _LEAST_ACCURACY:
+        logger.info(
+            "categories are not named by examples: with %s they name %.0f %% of each other",
+            embedder.name,
+            100 * nearest.accuracy,
+        )
+        return None
+    return nearest
+
+
+def _known(policies: Policies) -> Examples:
+    examples = builtin_examples()
+    return {name: examples[name] for name in examples if name in policies.categories}
+
+
 def judging_of(config: Config) -> Judging | None:
     """Return the verifier that a configuration names, ready to judge, or ``None``.
 
@@ -168,6 +210,8 @@ def _engine(
     policies: Policies,
     rules: Sequence[Rule],
     classifier: Classifier | None,
+    examples: Examples,
+    sure: float,
     max_entries: int,
     clock: Callable[[], float],
     progress: Progress | None,
@@ -187,6 +231,8 @@ def _engine(
             embedder=embedder,
             policies=policies,
             classifiers=classifiers,
+            nearest=nearest_of(examples, embedder),
+            sure=sure,
             max_entries=max_entries,
             clock=clock,
             progress=progress,

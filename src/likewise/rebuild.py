@@ -9,7 +9,7 @@ import numpy as np
 
 from likewise.catalog import Catalog
 from likewise.embed import Vectors
-from likewise.entry import exact_key
+from likewise.entry import UNNAMED, exact_key
 from likewise.index import Record
 from likewise.stores import IndexRow, Store
 
@@ -69,7 +69,7 @@ def rebuild(
 def _record(row: IndexRow, scope: bytes, *, indexed: bool) -> Record:
     return Record(
         row.id,
-        exact_key(scope, row.category, row.question),
+        exact_key(scope, row.category if row.named else UNNAMED, row.question),
         scope,
         row.category,
         # As in service: what is never compared need not be held in memory.

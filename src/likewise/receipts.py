@@ -15,6 +15,7 @@ from typing import Any
 
 from likewise.category import Category
 from likewise.entry import Provenance
+from likewise.naming import Naming
 from likewise.policy import Candidate, Decision, Hit, Miss, decide, standing_objection
 from likewise.request import Request
 from likewise.scope import Scope
@@ -32,6 +33,7 @@ class Receipt:
         id: The request's.
         request: What was asked; its text is in no output.
         policy: The policy as it was in force, with the thresholds in force.
+        naming: What named the category; ``None`` when it is that of the entry found by equality.
         threshold_by: What set the probability threshold: see ``Standing.by``; ``policy`` when
             nothing is learned in service.
         candidates: The entries compared.
@@ -46,6 +48,7 @@ class Receipt:
     id: str
     request: Request
     policy: Category
+    naming: Naming | None
     threshold_by: str
     candidates: Sequence[Candidate]
     blocked: Sequence[str]
@@ -72,6 +75,7 @@ class Receipt:
             **_told(self.final),
             "decided": _told(self.decided),
             "replays": _told(self.replay()) == _told(self.decided),
+            **_named(self.naming),
             "similarity_threshold": self.policy.similarity_threshold,
             "probability_threshold": self.policy.probability_threshold,
             "threshold_by": self.threshold_by,
@@ -147,6 +151,16 @@ class Receipts:
 def policy_version(policy: Category) -> str:
     """Return a short digest that changes with any value of a policy."""
     return blake2b(repr(policy).encode(), digest_size=6).hexdigest()
+
+
+def _named(naming: Naming | None) -> dict[str, Any]:
+    if naming is None:
+        return {"category_by": "entry"}
+    told: dict[str, Any] = {"category_by": naming.by}
+    if naming.guess is not None:
+        pairs = zip(naming.guess.likely, naming.guess.probabilities, strict=True)
+        told |= {"likely": dict(pairs), "strictest_of": list(naming.strict)}
+    return told
 
 
 def _told(decision: Decision) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from likewise.learn.features import (
 
 def word(text: str) -> int:
     """The hash of a single word."""
-    return Reading(text).words[0]
+    return next(iter(Reading(text).unique))
 
 
 def features(question: str, candidate: str, cosine: float = 0.9) -> dict[str, float]:
@@ -37,11 +37,10 @@ def features(question: str, candidate: str, cosine: float = 0.9) -> dict[str, fl
 
 
 def test_equal_texts_differ_in_nothing() -> None:
-    """A pair of equal texts has full overlap, no missing word and the same order."""
+    """A pair of equal texts has full overlap and no missing word."""
     found = features("How do I undo a commit?", "how do i undo a commit")
     assert found["overlap_of_question"] == found["overlap_of_candidate"] == 1.0
-    assert found["words_only_in_question"] == found["inversions"] == 0.0
-    assert found["same_words"] == found["neighbours_kept"] == 1.0
+    assert found["words_only_in_question"] == found["words_only_in_candidate"] == 0.0
     assert found["category"] == 3.0
 
 
@@ -61,8 +60,6 @@ def test_a_rare_word_weighs_more_than_a_frequent_one() -> None:
         ("direction_differs", "fly from Rome", "fly to Rome"),
         ("names_differ", "ask Anna now", "ask Berta now"),
         ("identifiers_differ", "what is my_var", "what is my_val"),
-        ("inversions", "a dog bites the postman", "a postman bites the dog"),
-        ("length_difference", "undo", "undo it now please"),
         ("small_words_differ", "how to undo", "when to undo"),
     ],
 )

@@ -178,12 +178,13 @@ def test_a_newer_schema_is_left_alone(path: Path) -> None:
 
 
 def test_the_schema_before_is_taken_forward(path: Path) -> None:
-    """A file of schema 1 gets digests of its answers, damaged ones none, and the new tables."""
+    """A file of schema 1 gets digests of its answers, damaged ones none, and all that came since."""
     with SQLiteStore(path) as store:
         for name in ("a", "b"):
             store.put(entry(name))
     for statement in (
         "ALTER TABLE entries DROP COLUMN answer_digest",
+        "ALTER TABLE entries DROP COLUMN named",
         "DROP TABLE labels",
         "DROP TABLE memos",
         "UPDATE entries SET answer = x'00' WHERE id = 'b'",
@@ -195,7 +196,9 @@ def test_the_schema_before_is_taken_forward(path: Path) -> None:
         store.add_labels([b"x"])
         store.put_memo("m", b"y")
         kept = store.get("a")
+        assert all(row.named for row in store.scan())
     assert kept is not None
+    assert kept.named
     assert digests == {"a": kept.answer_digest, "b": 0}
     SQLiteStore(path).close()
 

@@ -49,6 +49,15 @@ class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     category: str = DEFAULT
 
 
+class Line(msgspec.Struct, frozen=True):
+    """A line of a log of which only the question must be there; other fields are passed over."""
+
+    question: str
+    answer: Any = msgspec.UNSET
+    category: str = DEFAULT
+    t: float | None = None
+
+
 def read_prompts(folder: Path) -> list[Prompt]:
     """Read every ``prompts_*.jsonl`` and ``prompts_*.jsonl.gz`` of a folder.
 
@@ -158,6 +167,17 @@ def read_log(path: Path) -> list[Prompt]:
         Prompt(answered.category, answered.question, _normalised(answered.answer))
         for answered in _read(path, Answered)
     ]
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Read logged questions, one JSON object a line with ``question``.
+
+    ``answer``, ``category`` and ``t``, when it was asked in seconds, may be there.
+
+    Raises:
+        ConfigError: The file cannot be read, or a line is not such an object.
+    """
+    return list(_read(path, Line))
 
 
 class Embedded:

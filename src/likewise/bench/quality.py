@@ -15,6 +15,7 @@ from typing import Any
 from likewise.bench.prompts import Embedded, Pair, Prompt
 from likewise.cache import Cache
 from likewise.category import DEFAULT, Category
+from likewise.classify.examples import NO_EXAMPLES, Examples
 from likewise.config import Config, Policies
 from likewise.policy import Hit, Miss, Reason
 from likewise.rebuild import Progress
@@ -95,15 +96,17 @@ def run(
     embedder: Embedded,
     *,
     threshold: Threshold = lambda _: None,
+    examples: Examples | None = None,
     progress: Progress = lambda _done, _of: None,
 ) -> Outcome:
-    """Run the protocol under one policy."""
+    """Run the protocol under one policy; with ``examples`` these name the categories."""
     outcome = Outcome(name)
     stored: set[str] = set()
-    with _cache(policy, embedder, len(prompts)) as cache:
+    with _cache(policy, embedder, len(prompts), examples) as cache:
         for done, prompt in enumerate(prompts, start=1):
+            category = prompt.category if examples is None else None
             decision = cache.check(
-                prompt.text, category=prompt.category, similarity_threshold=threshold(prompt)
+                prompt.text, category=category, similarity_threshold=threshold(prompt)
             )
             tallies = (
                 outcome.total,
@@ -121,7 +124,7 @@ def run(
                         tally.doubt += 1.0 - decision.probability
             if not isinstance(decision, Hit):
                 stored.add(prompt.answer_key)
-                cache.store(prompt.text, prompt.answer_key, category=prompt.category)
+                cache.store(prompt.text, prompt.answer_key, category=category)
             if done * _CURVE // len(prompts) > (done - 1) * _CURVE // len(prompts):
                 outcome.curve.append((done, outcome.total.right, outcome.total.wrong))
             progress(done, len(prompts))
@@ -198,6 +201,13 @@ def fitted(
     return Policies(_bare(DEFAULT, min(chosen.values(), default=_NEVER)), {}), threshold
 
 
+def loosest(prompts: Sequence[Prompt], embedder: Embedded, *, budget: float) -> dict[str, float]:
+    """Return the least threshold of each category at which its labels err within ``budget``."""
+    labels = _labels(prompts, embedder)
+    names = {label.category for label in labels}
+    return {name: _loosest([x for x in labels if x.category == name], budget) for name in names}
+
+
 def _labels(prompts: Sequence[Prompt], embedder: Embedded) -> list[Label]:
     """Return the nearest entry of every request when all of them are stored."""
     labels = []
@@ -236,9 +246,24 @@ def _bare(name: str, threshold: float) -> Category:
     return Category(name, similarity_threshold=threshold, ttl=None, guards=())
 
 
-def _cache(policy: Policies | Config, embedder: Embedded, size: int) -> Cache:
-    """Open an empty cache in memory under a policy, or under a whole configuration's."""
+def _cache(
+    policy: Policies | Config,
+    embedder: Embedded,
+    size: int,
+    examples: Examples | None = None,
+) -> Cache:
+    """Open an empty cache in memory under a policy, or under a whole configuration's.
+
+    Under a bare policy no rule names a category, and no example but those given.
+    """
     if isinstance(policy, Config):
         policy.settings.store, policy.settings.max_entries = "memory://", max(size, 1)
         return Cache.open(policy, embedder=embedder)
-    return Cache(store="memory://", embedder=embedder, categories=policy, max_entries=max(size, 1))
+    return Cache(
+        store="memory://",
+        embedder=embedder,
+        categories=policy,
+        rules=(),
+        examples=examples or NO_EXAMPLES,
+        max_entries=max(size, 1),
+    )

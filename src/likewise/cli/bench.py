@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from likewise.bench import categories as naming
 from likewise.bench import crossover
 from likewise.bench import decision as decisions
 from likewise.bench import quality as protocol
@@ -16,6 +17,7 @@ from likewise.cli.output import JsonOption, console, print_json, progress
 from likewise.config import Config, EmbeddingSettings, Policies, load
 from likewise.errors import ConfigError
 from likewise.opening import embedder_of
+from likewise.page import require_charts
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure quality and speed on this machine.", add_completion=False
@@ -131,6 +133,46 @@ def pairs(
         cells += [str(row["different"]), _share(row["different_accepted"], row["different"])]
         table.add_row(name, *cells)
     console.print(table)
+
+
+@app.command()
+def categories(
+    data: Annotated[Path, typer.Option(help="Folder with prompts_*.jsonl.gz and their answers.")],
+    rows: Annotated[
+        int, typer.Option(help="Most prompts per category.", min=1)
+    ] = protocol.ROWS_PER_CATEGORY,
+    seed: Annotated[int, typer.Option(help="Seed of examples and sample.")] = protocol.SEED,
+    budget: Annotated[float, typer.Option(help="Wrong per hit the thresholds aim at.")] = 0.02,
+    report: Annotated[
+        Path | None, typer.Option(help="Page with the confusion tables to write, an HTML file.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """How well examples name categories, what it costs, and what it does to reuse."""
+    if report is not None:
+        require_charts()
+    timed = embedder_of(EmbeddingSettings())
+    chosen = naming.choose(read_prompts(data), timed, rows=rows, seed=seed)
+    with progress("embedding") as embedded:
+        embedder = Embedded(timed, naming.texts_of(chosen), embedded)
+    with progress("naming") as steps:
+        found = naming.measure(chosen, embedder, timed, budget=budget, progress=steps)
+    if report is not None:
+        naming.write_report(found, report)
+    if json:
+        print_json(found)
+        return
+    table = Table("category", "F1", "prompts", box=None)
+    for name, value in found["f1"].items():
+        table.add_row(name, f"{value:.3f}", str(sum(found["confusion"][name].values())))
+    console.print(table)
+    console.print(
+        f"macro-F1 {found['macro_f1']:.3f}; {found['cost_us']:.0f} us beside "
+        f"{found['embed_us']:.0f} us of embedding"
+    )
+    for name in ("given", "classified"):
+        row = found[name]
+        console.print(f"{name}: {row['right']} right, {row['wrong_per_hit']:.1%} wrong per hit")
 
 
 @app.command()

@@ -67,11 +67,12 @@ def tune(
         read_prompts,
     )
     from likewise.config import Config, load  # noqa: PLC0415
-    from likewise.learn.report import require_charts, write_report  # noqa: PLC0415
+    from likewise.learn.report import write_report  # noqa: PLC0415
     from likewise.learn.trees import require_fitting  # noqa: PLC0415
     from likewise.learn.tune import tune as fit  # noqa: PLC0415
     from likewise.learn.write import write_policy  # noqa: PLC0415
     from likewise.opening import embedder_of  # noqa: PLC0415
+    from likewise.page import require_charts  # noqa: PLC0415
 
     if (data is None) == (log is None):
         msg = "name the labels: one of --data DIR, --log FILE"

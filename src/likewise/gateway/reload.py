@@ -14,7 +14,7 @@ from likewise.classify.rules import Rules
 from likewise.config import Config, load
 from likewise.engine import Engine
 from likewise.errors import ConfigError
-from likewise.opening import judging_of
+from likewise.opening import judging_of, nearest_of
 
 logger = logging.getLogger("likewise")
 
@@ -55,7 +55,13 @@ class Follower:
             old, new = self._in_file, _values(config)
             same = old["verifier"] == new["verifier"]
             judging = engine.judging if same else judging_of(config)
-            engine.adopt(config.policies, ("rule", Rules(config.rules)), judging=judging)
+            engine.adopt(
+                config.policies,
+                ("rule", Rules(config.rules)),
+                nearest=nearest_of(config.examples, engine.embedder),
+                sure=config.settings.classification.confidence,
+                judging=judging,
+            )
         except ConfigError as error:
             logger.error("the changed config is refused, the old policies stay: %s", error)
             return False

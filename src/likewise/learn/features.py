@@ -54,16 +54,7 @@ NAMES = (
     "names_only_in_candidate",
     "identifiers_differ",
     "identifiers_shared",
-    "inversions",
-    "neighbours_kept",
-    "trigram_overlap",
-    "trigrams_of_question",
-    "trigrams_of_candidate",
-    "length_of_question",
-    "length_of_candidate",
-    "length_difference",
     "small_words_differ",
-    "same_words",
     "answers_agree",
     "margin_to_other_answer",
     "density",
@@ -92,9 +83,6 @@ _SMALL_WORDS = (
 )
 _ENDINGS = ("ing", "ed", "es", "s", "ly")
 _LEAST_STEM = 3
-_REACH = 8
-"""How far apart two common words may stand to count as an inversion."""
-
 _HASH_MASK = 0xFFFFFFFF
 _MOST_CHARACTERS = 2_000
 _MOST_REMEMBERED = 20_000
@@ -104,32 +92,23 @@ class Reading:
     """What the features need of a text, read once. Words are hashes of their stems."""
 
     __slots__ = (
-        "distinct",
         "identifiers",
-        "length",
         "names",
         "negation",
         "neighbours",
         "numbers",
         "sides",
-        "trigrams",
         "unique",
         "units",
-        "words",
     )
 
     def __init__(self, text: str) -> None:
         text = text[:_MOST_CHARACTERS]
-        lower = text.lower()
-        self.words = words = [_hash(_stem(word)) for word in _WORD.findall(lower)]
-        self.distinct = list(dict.fromkeys(words))
-        self.unique = frozenset(self.distinct)
+        words = [_hash(_stem(word)) for word in _WORD.findall(text.lower())]
+        self.unique = frozenset(words)
         self.neighbours = frozenset([(3 * a ^ b) & _HASH_MASK for a, b in pairwise(words)])
-        self.length = math.log1p(len(words))
         self.names = frozenset([name.lower() for name in _NAME.findall(text)])
         self.identifiers = frozenset(_IDENTIFIER.findall(text))
-        padded = f" {lower} "
-        self.trigrams = frozenset(map("".join, zip(padded, padded[1:], padded[2:], strict=False)))
         plain = plain_words(text)
         self.numbers = sorted(read_numbers(text, plain))
         self.units = sorted(read_units(text, plain))
@@ -245,10 +224,7 @@ def compare(
             *_lone_names(question.names, candidate.names),
             len(identifiers ^ candidate.identifiers),
             len(identifiers & candidate.identifiers),
-            *_order(question, candidate, common),
-            *_shape(question, candidate),
             len(lone & _SMALL),
-            question.words == candidate.words,
             answers.count(answer) if answer else 1,
             _margin_to_other_answer(rank, cosines, answers),
             density,
@@ -298,38 +274,6 @@ def _lone_names(ours: frozenset[str], theirs: frozenset[str]) -> tuple[int, int,
         return (0, 0, 0)
     first, second = len(ours - theirs), len(theirs - ours)
     return (first + second, first, second)
-
-
-def _order(question: Reading, candidate: Reading, common: frozenset[int]) -> tuple[float, float]:
-    """Return the inversions among common words, and the share of neighbours that stay so."""
-    ours = [word for word in question.distinct if word in common]
-    theirs = [word for word in candidate.distinct if word in common]
-    if ours == theirs:
-        return 0.0, 1.0
-    places = dict(zip(theirs, range(len(theirs)), strict=True))
-    order = [places[word] for word in ours]
-    kept = sum([after == before + 1 for before, after in pairwise(order)])
-    inversions = sum(
-        [
-            order[i] > order[j]
-            for i in range(len(order))
-            for j in range(i + 1, min(i + _REACH, len(order)))
-        ]
-    )
-    return float(inversions), kept / (len(order) - 1)
-
-
-def _shape(question: Reading, candidate: Reading) -> tuple[float, ...]:
-    ours, theirs = question.trigrams, candidate.trigrams
-    shared = len(ours & theirs)
-    return (
-        shared / ((len(ours) + len(theirs) - shared) or 1),
-        shared / (len(ours) or 1),
-        shared / (len(theirs) or 1),
-        question.length,
-        candidate.length,
-        abs(len(question.words) - len(candidate.words)),
-    )
 
 
 def _first_two(values: Sequence[float]) -> tuple[float, float]:

@@ -1,62 +1,21 @@
-"""The report of a tuning run: one page with a table and, by category, pictures.
-
-The page holds everything it needs, the chart library included, and loads nothing.
-"""
+"""The report of a tuning run: one page with a table and, by category, pictures."""
 
 from __future__ import annotations
 
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.errors import ConfigError
 from likewise.learn.certify import Certificate, upper_bound
 from likewise.learn.tune import Judged, Tuned
+from likewise.page import div, require_charts, table, write_page
 
 _BINS = 40
 _CURVE_POINTS = 80
 _RIGHT, _WRONG, _LINE = "#2f7ed8", "#d8572f", "#555555"
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Likewise: tuning report</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
-       color: #222; background: #fff; }}
-table {{ border-collapse: collapse; }} th, td {{ padding: .25rem .75rem; text-align: right;
-       border-bottom: 1px solid #ddd; }}
-th:first-child, td:first-child, th:last-child, td:last-child {{ text-align: left; }}
-h2 {{ margin-top: 2.5rem; }}
-</style></head><body>
-<h1>Tuning report</h1>
-<p>{summary}</p>
-<table><thead><tr><th>category</th><th>asked</th><th>hits</th><th>wrong</th><th>bound</th>
-<th>verdict</th></tr></thead><tbody>
-{rows}
-</tbody></table>
-<h2>Predicted and seen</h2>
-<p>Mean predicted error of the hits against the share that was wrong, by category. On the diagonal
-the probabilities are honest.</p>
-{calibration}
-{categories}
-</body></html>
-"""
-
-
-def require_charts() -> None:
-    """Check that reports can be drawn here.
-
-    Raises:
-        ConfigError: plotly is not installed.
-    """
-    if find_spec("plotly") is None:
-        msg = "a report needs plotly: pip install 'likewise[tune]'"
-        raise ConfigError(msg)
 
 
 def write_report(tuned: Tuned, path: Path) -> None:
@@ -67,19 +26,22 @@ def write_report(tuned: Tuned, path: Path) -> None:
     """
     require_charts()
     names = [name for name in tuned.judged if len(tuned.judged[name].scores)]
-    page = _PAGE.format(
-        summary=_summary(tuned),
-        rows="\n".join(_row(tuned, name) for name in tuned.certificates),
-        calibration=_div(_calibration(tuned), library=True),
-        categories="\n".join(
-            f"<h2>{escape(name)}</h2>\n<p>{verdict(tuned.certificates[name])}</p>\n"
-            + _div(_pictures(tuned, name))
-            for name in names
-        ),
-    )
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(page, "utf-8")
-    temporary.replace(path)
+    columns = ["category", "asked", "hits", "wrong", "bound", "verdict"]
+    parts = [
+        f"<p>{_summary(tuned)}</p>",
+        table(columns, [_row(tuned, name) for name in tuned.certificates]),
+        "<h2>Predicted and seen</h2>",
+        "<p>Mean predicted error of the hits against the share that was wrong, by category. On the "
+        "diagonal the probabilities are honest.</p>",
+        div(_calibration(tuned), library=True),
+    ]
+    for name in names:
+        parts += [
+            f"<h2>{escape(name)}</h2>",
+            f"<p>{verdict(tuned.certificates[name])}</p>",
+            div(_pictures(tuned, name)),
+        ]
+    write_page(path, "Tuning report", "\n".join(parts))
 
 
 def verdict(certificate: Certificate) -> str:
@@ -99,13 +61,12 @@ def _summary(tuned: Tuned) -> str:
     )
 
 
-def _row(tuned: Tuned, name: str) -> str:
+def _row(tuned: Tuned, name: str) -> list[str]:
     found = tuned.certificates[name]
     figures = ["-", "-", "-"]
     if found.threshold is not None:
         figures = [f"{found.labels:,}", f"{found.wrong:,}", f"{found.bound:.2%}"]
-    cells = [escape(name), f"{tuned.requests[name]:,}", *figures, verdict(found)]
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return [escape(name), f"{tuned.requests[name]:,}", *figures, verdict(found)]
 
 
 def _pictures(tuned: Tuned, name: str) -> Any:
@@ -211,10 +172,3 @@ def _calibration(tuned: Tuned) -> Any:
         margin={"l": 60, "r": 20, "t": 20, "b": 50},
     )
     return figure
-
-
-def _div(figure: Any, *, library: bool = False) -> str:
-    html: str = figure.to_html(
-        full_html=False, include_plotlyjs=library, config={"displayModeBar": False}
-    )
-    return html

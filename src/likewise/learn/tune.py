@@ -57,9 +57,7 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
         "words": evidence.NAMES,
         "answers": ("answers_agree", "margin_to_other_answer"),
         "overlap": NAMES[NAMES.index("overlap_of_question") : NAMES.index("numbers_differ")],
-        "guards": NAMES[NAMES.index("numbers_differ") : NAMES.index("inversions")],
-        "order": ("inversions", "neighbours_kept", "same_words"),
-        "letters": NAMES[NAMES.index("trigram_overlap") : NAMES.index("small_words_differ")],
+        "guards": NAMES[NAMES.index("numbers_differ") : NAMES.index("answers_agree")],
         "margins": ("gap_to_nearest", "margin_to_next", "margin_to_last", "rank"),
         "category": ("category", "density"),
     }

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -70,12 +71,13 @@ class Verifier:
             "embedder": self.embedder,
             "totals": {name: total.tolist() for name, total in self.evidence.totals.items()},
         }
+        arrays: dict[str, Any] = dict(self.evidence.to_arrays())
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
             meta=np.frombuffer(msgspec.json.encode(meta), np.uint8),
             trees=np.frombuffer(self.trees.model, np.uint8),
-            **self.evidence.to_arrays(),
+            **arrays,
         )
         return buffer.getvalue()
 

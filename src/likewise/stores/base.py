@@ -23,6 +23,7 @@ class IndexRow:
     epoch: int
     embedder: str
     answer_digest: int
+    named: bool
     vector: StoredVector | None = field(repr=False)
 
 

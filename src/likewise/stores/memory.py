@@ -83,6 +83,7 @@ class MemoryStore(Store):
                 epoch=e.epoch,
                 embedder=e.embedder,
                 answer_digest=answer_digest(decode_answer(answer)),
+                named=e.named,
                 vector=e.vector,
             )
 

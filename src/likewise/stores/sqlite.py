@@ -22,7 +22,7 @@ from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store, Verdict
 _APPLICATION_ID = 0x4C494B45
 """``LIKE`` in ASCII, in the file's header: tells our files from others'."""
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _BUSY_TIMEOUT_S = 5.0
 _SCAN_ROWS = 1000
 
@@ -44,7 +44,8 @@ CREATE TABLE entries (
     provenance BLOB NOT NULL,
     answer BLOB NOT NULL,
     checksum INTEGER NOT NULL,
-    answer_digest INTEGER NOT NULL
+    answer_digest INTEGER NOT NULL,
+    named INTEGER NOT NULL
 );
 CREATE INDEX entries_by_category ON entries (category);
 CREATE TABLE verdicts (
@@ -74,14 +75,14 @@ CREATE TABLE memos (
 
 _COLUMNS = (
     "id, key, scope, category, tenant, namespace, question, created_at, expires_at, epoch, "
-    "embedder, vector, provenance, answer, checksum, answer_digest"
+    "embedder, vector, provenance, answer, checksum, answer_digest, named"
 )
 _SLOTS = ", ".join("?" * len(_COLUMNS.split(", ")))
 _PUT = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({_SLOTS})"  # noqa: S608 - constants
 _GET = f"SELECT {_COLUMNS} FROM entries WHERE id = ?"  # noqa: S608 - constants
 _SCANNED = [
     "id", "scope", "category", "question", "created_at", "expires_at", "epoch", "embedder",
-    "answer_digest",
+    "answer_digest", "named",
 ]  # fmt: skip
 _SCAN = (
     f"SELECT seq, {', '.join(_SCANNED)}, vector "  # noqa: S608 - constants
@@ -143,6 +144,7 @@ class SQLiteStore(Store):
             answer,
             crc32(answer),
             entry.answer_digest,
+            entry.named,
         )
         with self._transaction() as db:
             old = db.execute("SELECT id FROM entries WHERE key = ?", (entry.key,)).fetchall()
@@ -172,7 +174,9 @@ class SQLiteStore(Store):
                 return
             for row in rows:
                 seq, *fields, blob = row
-                yield IndexRow(**dict(zip(_SCANNED, fields, strict=True)), vector=_vector(blob))
+                found = dict(zip(_SCANNED, fields, strict=True))
+                found["named"] = bool(found["named"])
+                yield IndexRow(**found, vector=_vector(blob))
 
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> list[str]:
         """See ``Store.clear``."""
@@ -294,8 +298,11 @@ class SQLiteStore(Store):
         if not tables:
             _execute(db, _SCHEMA + _LEARNING)
             db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        elif version == 1:
-            _from_schema_1(db)
+        else:
+            if version < 2:
+                _from_schema_1(db)
+            if version < 3:
+                db.execute("ALTER TABLE entries ADD COLUMN named INTEGER NOT NULL DEFAULT 1")
         db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         db.execute("COMMIT")
 
@@ -401,6 +408,7 @@ def _entry(row: tuple[Any, ...]) -> Entry | None:
             **fields
             | {
                 "vector": _vector(fields["vector"]),
+                "named": bool(fields["named"]),
                 "answer": decode_answer(answer),
                 "provenance": msgspec.json.decode(fields["provenance"], type=Provenance),
             }
