@@ -201,9 +201,9 @@ def test_a_clock_that_is_turned_back_breaks_nothing(cache: Cache, clock: FakeClo
 # -- bounds ---------------------------------------------------------------------------------------
 
 
-def test_a_full_category_lets_the_least_recently_asked_go(open_cache: Open) -> None:
-    """A hit keeps an entry; the quota is never exceeded."""
-    cache = open_cache(categories=[Category("small", quota=3)])
+def test_a_full_cache_lets_what_is_not_asked_for_go(open_cache: Open) -> None:
+    """A hit keeps an entry; the bound is never exceeded."""
+    cache = open_cache(categories=[Category("small", eviction="lru")], max_entries=3)
     for name in ("alpha", "beta", "gamma"):
         cache.store(name, name, category="small")
     hit(cache.check("alpha", category="small"))

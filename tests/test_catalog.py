@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from likewise.catalog import Catalog
 from likewise.index import Record
+from likewise.pools import Room
 
 D = 4
 
@@ -116,57 +115,49 @@ def test_sizes_tell_what_the_index_is_made_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "quotas", "total", "left"),
+    ("held", "guaranteed", "total", "left"),
     [
-        ({"a": 5}, {"a": 3}, 100, {"a": 3}),
-        ({"a": 5, "b": 1}, {"a": 10, "b": 10}, 4, {"a": 3, "b": 1}),
-        ({"a": 50, "b": 50}, {"a": 20, "b": 20}, 20, {"a": 10, "b": 10}),
-        ({"a": 3, "b": 30}, {"a": 2, "b": 100}, 12, {"a": 0, "b": 12}),
-        ({"a": 2, "b": 2}, {"a": 2, "b": 2}, 4, {"a": 2, "b": 2}),
+        ({"a": 5, "b": 1}, {}, 4, {"a": 3, "b": 1}),
+        ({"a": 50, "b": 50}, {"a": 5.0}, 20, {"a": 5, "b": 15}),
+        ({"a": 3, "b": 30}, {"a": 2.0}, 12, {"a": 2, "b": 10}),
+        ({"a": 2, "b": 2}, {}, 4, {"a": 2, "b": 2}),
+        ({"a": 9, "b": 9, "c": 9}, {}, 12, {"a": 4, "b": 4, "c": 4}),
     ],
 )
 def test_victims_bring_everything_within_bounds(
-    held: dict[str, int], quotas: dict[str, int], total: int, left: dict[str, int]
+    held: dict[str, int], guaranteed: dict[str, float], total: int, left: dict[str, int]
 ) -> None:
-    """First the category's own surplus, then the total's, from whoever is nearest its quota."""
+    """From whoever is the farthest above its share."""
     catalog = Catalog(D)
     for category, count in held.items():
         for i in range(count):
             catalog.add(record(chr(97 + i) + category, category=category), None)
-    for category in held:
-        catalog.remove(catalog.victims(category, quota=quotas.__getitem__, max_entries=total))
+    room = Room(total, None, guaranteed)
+    catalog.remove(catalog.victims(room))
+    assert catalog.counts() == left
     assert len(catalog) <= total
-    counts = catalog.counts()
-    assert all(counts[name] <= quotas[name] for name in held)
-    assert sum(abs(counts[name] - left[name]) for name in held) <= 2
+    assert catalog.victims(room) == []
 
 
-@given(
-    held=st.dictionaries(st.sampled_from("abcd"), st.integers(0, 30), min_size=1),
-    quota=st.integers(1, 20),
-    total=st.integers(1, 40),
-)
-def test_bounds_hold_whatever_there_was(held: dict[str, int], quota: int, total: int) -> None:
-    """After every category was looked at once, no bound is broken."""
+def test_a_hit_saves_an_entry() -> None:
+    """A touch counts when room is made; touching one that is gone changes nothing."""
     catalog = Catalog(D)
-    for category, count in held.items():
-        for i in range(count):
-            catalog.add(record(chr(97 + i) + category, category=category), None)
-    for category in held:
-        catalog.remove(catalog.victims(category, quota=lambda _: quota, max_entries=total))
-    assert len(catalog) <= total
-    assert all(count <= quota for count in catalog.counts().values())
-    assert all(
-        catalog.victims(name, quota=lambda _: quota, max_entries=total) == [] for name in held
-    )
-
-
-def test_the_one_asked_for_least_recently_is_the_victim() -> None:
-    """A touch saves an entry; touching one that is gone changes nothing."""
-    catalog = Catalog(D)
-    a, b = record("a"), record("b")
-    catalog.add(a, None)
-    catalog.add(b, None)
-    catalog.touch(a)
+    for name in "abcd":
+        catalog.add(record(name), None)
+    known = catalog.record("a")
+    assert known is not None
+    catalog.touch(known)
     catalog.touch(record("gone", category="unknown"))
-    assert catalog.victims("code", quota=lambda _: 1, max_entries=9) == ["b"]
+    assert catalog.victims(Room(1)) == ["b", "c", "d"]
+
+
+def test_bytes_are_bounded_too() -> None:
+    """Bytes of all entries together, by category."""
+    catalog = Catalog(D)
+    for name in "abcd":
+        found = record(name)
+        found.size = 100
+        catalog.add(found, None)
+    assert catalog.byte_counts() == {"code": 400}
+    catalog.remove(catalog.victims(Room(100, 250)))
+    assert catalog.byte_counts() == {"code": 200}

@@ -32,6 +32,7 @@ def test_bad_names_are_refused(name: Any) -> None:
         ({"ttl": "soon"}, "ttl"),
         ({"ttl": math.inf}, "ttl"),
         ({"quota": 0}, "quota"),
+        ({"quota": "many"}, "not an amount of bytes"),
         ({"quota": -1}, "quota"),
         ({"quota": 1.5}, "quota"),
         ({"quota": math.nan}, "quota"),
@@ -60,11 +61,19 @@ def test_a_ttl_is_seconds_text_or_never(ttl: Any, ttl_s: float | None) -> None:
 
 @pytest.mark.parametrize(
     ("quota", "entries"),
-    [(None, 1000), (0.3, 300), (1.0, 1000), (1, 1), (50, 50), (50.0, 50), (5000, 1000), (1e-9, 1)],
+    [(None, None), (0.3, 300), (1.0, 1000), (1, 1), (50, 50), (50.0, 50), ("64MB", None)],
 )
-def test_a_quota_is_a_share_or_a_number(quota: float | None, entries: int) -> None:
-    """A fraction up to 1.0 is a share, a whole number is entries, never more than the total."""
-    assert Category("a", quota=quota).quota_entries(1000) == entries
+def test_a_quota_is_a_share_or_a_number(quota: float | None, entries: float | None) -> None:
+    """A fraction up to 1.0 is a share, a whole number is entries, a text is bytes."""
+    assert Category("a", quota=quota).guaranteed_entries(1000) == entries
+
+
+@pytest.mark.parametrize(
+    ("quota", "size"), [(None, None), (0.25, 250.0), (50, None), ("64KB", 64_000.0)]
+)
+def test_a_quota_guarantees_bytes(quota: float | str | None, size: float | None) -> None:
+    """A share is one of bytes, too; a number of entries says nothing of them."""
+    assert Category("a", quota=quota).guaranteed_bytes(1000) == size
 
 
 def test_renaming_changes_the_name_only() -> None:

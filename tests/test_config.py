@@ -168,13 +168,15 @@ def test_a_ttl_of_null_or_never_is_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "entries"), [("0.3", 300), ("1.0", 1000), ("1", 1), ("250", 250), ("null", 1000)]
+    ("written", "entries"), [("0.3", 300), ("1.0", 1000), ("1", 1), ("250", 250), ("null", None)]
 )
-def test_a_quota_in_yaml_is_a_share_or_a_number(tmp_path: Path, written: str, entries: int) -> None:
+def test_a_quota_in_yaml_is_a_share_or_a_number(
+    tmp_path: Path, written: str, entries: int | None
+) -> None:
     """``1.0`` is the whole cache and ``1`` a single entry, as the point says."""
     path = tmp_path / "c.yaml"
     path.write_text(f"max_entries: 1000\ncategories: {{code: {{quota: {written}}}}}\n")
-    assert load(path).policies.of("code").quota_entries(1000) == entries
+    assert load(path).policies.of("code").guaranteed_entries(1000) == entries
 
 
 def test_own_rules_come_before_the_built_in_ones() -> None:

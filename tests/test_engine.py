@@ -330,7 +330,7 @@ def test_storing_after_a_miss_embeds_nothing_again(open_cache: Open) -> None:
 def test_evictions_are_counted_where_they_happened(open_cache: Open) -> None:
     """In the victim's category, not in that of the entry that came."""
     cache = open_cache(
-        max_entries=3, categories=[Category("small", quota=2), Category("large", quota=3)]
+        max_entries=3, categories=[Category("small", quota=1), Category("large", quota=2)]
     )
     for i in range(2):
         cache.store(f"small {i}", "x", category="small")

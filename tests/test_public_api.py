@@ -23,7 +23,10 @@ SIGNATURES = {
     "close": "",
     "open": "config * embedder progress judge",
 }
-OPENING = "* store embedder categories rules classifier examples max_entries clock progress learning judge"
+OPENING = (
+    "* store embedder categories rules classifier examples max_entries max_bytes clock progress "
+    "learning judge"
+)
 NOT_AWAITED = {"stats", "open"}
 
 

@@ -44,6 +44,7 @@ class Cache(Front):
         examples: Prompts by category, from which the others' categories are told; without them
             those of the built-in categories. An empty mapping is none.
         max_entries: Most entries over all categories.
+        max_bytes: Most bytes of questions, answers and vectors, a number or such as ``"2GiB"``.
         clock: Seconds since the epoch.
         progress: Called with done and total while the index is rebuilt from the store.
         learning: Whether, or on which terms, to learn from answers which entries may be reused.

@@ -1,4 +1,4 @@
-"""What the process knows of its entries: exact keys, partitions, recency. No I/O.
+"""What the process knows of its entries: exact keys, partitions, who goes first. No I/O.
 
 Readers take no lock. Writers are serialised by one lock that is never held during I/O or embedding.
 """
@@ -6,30 +6,44 @@ Readers take no lock. Writers are serialised by one lock that is never held duri
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from likewise.embed import Vectors
-from likewise.eviction import Recency, fullest
+from likewise.eviction import DEFAULT_EVICTION, POLICIES, Eviction
 from likewise.index import CROSSOVER, Match, Partition, Record
+from likewise.pools import Pools, Room
+
+_MOST_TOUCHED = 100_000
+"""Hits that are remembered until room is made; of more the oldest are forgotten."""
 
 Place = tuple[bytes, str]
 """Where a partition is: the scope's digest and the category."""
 
 
 class Catalog:
-    """The in-memory side of the cache, rebuilt from the store at start."""
+    """The in-memory side of the cache, rebuilt from the store at start.
 
-    def __init__(self, dimensions: int, *, crossover: int = CROSSOVER) -> None:
+    ``eviction`` gives a new eviction policy for the entries of a category.
+    """
+
+    def __init__(
+        self,
+        dimensions: int,
+        *,
+        crossover: int = CROSSOVER,
+        eviction: Callable[[str], Eviction] = lambda _: POLICIES[DEFAULT_EVICTION](),
+    ) -> None:
         self._dimensions = dimensions
         self._crossover = crossover
         self._lock = threading.RLock()
         self._by_key: dict[bytes, Record] = {}
         self._by_id: dict[str, Record] = {}
         self._partitions: dict[Place, Partition] = {}
-        self._recency: dict[str, Recency] = {}
+        self._pools = Pools(eviction)
+        self._touched: deque[Record] = deque(maxlen=_MOST_TOUCHED)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -70,9 +84,13 @@ class Catalog:
 
     def touch(self, record: Record) -> None:
         """Count an entry as asked for now."""
-        recency = self._recency.get(record.category)
-        if recency is not None:
-            recency.touch(record.entry_id)
+        # Readers take no lock: whoever makes room next counts it.
+        self._touched.append(record)
+
+    def blame(self, record: Record) -> None:
+        """Count an entry as found wrong."""
+        with self._lock:
+            self._pools.blame(record)
 
     def add(self, record: Record, vector: Vectors | None) -> Record | None:
         """Add an entry; return the one it takes the place of, which is the caller's to delete."""
@@ -121,23 +139,12 @@ class Catalog:
                 self._forget(record)
             return len(known)
 
-    def victims(self, category: str, *, quota: Callable[[str], int], max_entries: int) -> list[str]:
-        """Return the entries to evict so that ``category`` and the whole are within bounds."""
+    def victims(self, room: Room) -> list[str]:
+        """Return the entries to evict so that what is held fits; the caller removes them."""
         with self._lock:
-            counts = self.counts()
-            over = max(0, counts.get(category, 0) - quota(category))
-            lose = Counter({category: over})
-            counts[category] = counts.get(category, 0) - over
-            surplus = len(self._by_id) - over - max_entries
-            if surplus > 0:
-                quotas = {name: quota(name) for name in counts}
-                for _ in range(surplus):
-                    loser = fullest(counts, quotas)
-                    counts[loser] -= 1
-                    lose[loser] += 1
-            return [
-                i for name, count in lose.items() if count for i in self._recency[name].first(count)
-            ]
+            while self._touched:
+                self._pools.touch(self._touched.popleft())
+            return self._pools.victims(room)
 
     def expired(self, now: float) -> list[str]:
         """Return the entries past their absolute expiry."""
@@ -150,7 +157,11 @@ class Catalog:
 
     def counts(self) -> dict[str, int]:
         """Return the number of entries of each category."""
-        return {name: len(recency) for name, recency in list(self._recency.items())}
+        return dict(self._pools.entries)
+
+    def byte_counts(self) -> dict[str, int]:
+        """Return the bytes of each category: questions, answers and vectors."""
+        return dict(self._pools.bytes)
 
     def sizes(self) -> dict[str, int]:
         """Return the number of partitions of each kind and the bytes of all vectors."""
@@ -165,14 +176,13 @@ class Catalog:
     def _enter(self, record: Record) -> None:
         self._by_id[record.entry_id] = record
         self._by_key[record.key] = record
-        self._recency.setdefault(record.category, Recency()).add(record.entry_id)
+        self._pools.add(record)
 
     def _forget(self, record: Record) -> None:
         self._by_id.pop(record.entry_id, None)
         if self._by_key.get(record.key) is record:
             del self._by_key[record.key]
-        if (recency := self._recency.get(record.category)) is not None:
-            recency.remove(record.entry_id)
+        self._pools.remove(record)
         place = (record.scope, record.category)
         partition = self._partitions.get(place)
         if partition is not None:

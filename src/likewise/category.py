@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from likewise.durations import seconds
+from likewise.durations import byte_count, seconds
 from likewise.errors import ConfigError
+from likewise.eviction import DEFAULT_EVICTION, POLICIES, RETURNS
 from likewise.guards import GUARDS
 
 DEFAULT = "default"
@@ -33,8 +34,12 @@ class Category:
         error_budget: Wrong answers per hit that are tolerated, above 0 and below 1; learning in
             service moves the threshold as far as this allows.
         ttl: How long an answer may be served, in seconds or as ``"2m"``; ``None`` means for ever.
-        quota: Most entries of this category: a whole number, or a share of the cache's
-            ``max_entries`` when it is a fraction up to 1.0; ``None`` leaves only that total.
+        quota: What is guaranteed to this category: a share of the cache's ``max_entries`` and
+            ``max_bytes`` when it is a fraction up to 1.0, a whole number of entries, or a text such
+            as ``"64MB"``; ``None`` guarantees an equal part of what no other is guaranteed. What a
+            category leaves unused is lent to the others.
+        eviction: Which of its entries goes when room is needed: a name of ``POLICIES``, with
+            ``+returns`` behind it to spare what is expected back.
         cacheable: False keeps the category out of the cache altogether.
         exact_only: True serves only requests that are equal to the letter.
         guards: Names of the checks on the raw texts that may veto a candidate.
@@ -52,7 +57,8 @@ class Category:
     probability_threshold: float | None = field(default=None, kw_only=True)
     error_budget: float = field(default=0.02, kw_only=True)
     ttl: float | str | None = field(default=86400.0, kw_only=True)
-    quota: float | None = field(default=None, kw_only=True)
+    quota: float | str | None = field(default=None, kw_only=True)
+    eviction: str = field(default=DEFAULT_EVICTION, kw_only=True)
     cacheable: bool = field(default=True, kw_only=True)
     exact_only: bool = field(default=False, kw_only=True)
     guards: tuple[str, ...] = field(default=tuple(GUARDS), kw_only=True)
@@ -89,10 +95,18 @@ class Category:
             )
         elif self.ttl is not None:
             object.__setattr__(self, "ttl", seconds(self.ttl, what=f"{where}: ttl"))
-        if self.quota is not None and (not self.quota > 0 or (self.quota > 1 and self.quota % 1)):
+        if isinstance(self.quota, str):
+            byte_count(self.quota, what=f"{where}: quota")
+        elif self.quota is not None and (not self.quota > 0 or (self.quota > 1 and self.quota % 1)):
             msg = (
-                f"{where}: quota is {self.quota}; write a share of max_entries up to 1.0, or a "
-                "whole number of entries"
+                f"{where}: quota is {self.quota}; write a share up to 1.0, a whole number of "
+                "entries, or bytes such as 64MB"
+            )
+            raise ConfigError(msg)
+        if self.eviction.removesuffix(RETURNS) not in POLICIES:
+            msg = (
+                f"{where}: no eviction is called {self.eviction!r}; there are: "
+                f"{', '.join(POLICIES)}, each with {RETURNS} behind it if you like"
             )
             raise ConfigError(msg)
         object.__setattr__(self, "guards", tuple(self.guards))
@@ -113,13 +127,21 @@ class Category:
         # __post_init__ turned every text into seconds.
         return None if self.ttl is None else float(self.ttl)
 
-    def quota_entries(self, max_entries: int) -> int:
-        """Return the quota as a number of entries, given the total of the cache."""
-        if self.quota is None:
-            return max_entries
+    def guaranteed_entries(self, max_entries: int) -> float | None:
+        """Return how many entries the quota guarantees; ``None`` when it says nothing of them."""
+        if self.quota is None or isinstance(self.quota, str):
+            return None
         if isinstance(self.quota, float) and self.quota <= 1:
-            return max(1, round(self.quota * max_entries))
-        return min(int(self.quota), max_entries)
+            return self.quota * max_entries
+        return float(self.quota)
+
+    def guaranteed_bytes(self, max_bytes: int) -> float | None:
+        """Return how many bytes the quota guarantees; ``None`` when it says nothing of them."""
+        if isinstance(self.quota, str):
+            return float(byte_count(self.quota, what="quota"))
+        if isinstance(self.quota, float) and self.quota <= 1:
+            return self.quota * max_bytes
+        return None
 
     def renamed(self, name: str) -> Category:
         """Return this policy under another category's name."""

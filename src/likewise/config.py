@@ -24,7 +24,7 @@ from likewise.classify.examples import (
     read_examples,
 )
 from likewise.classify.rules import BUILTIN_RULES, Rule
-from likewise.durations import seconds
+from likewise.durations import byte_count, seconds
 from likewise.errors import ConfigError
 
 DEFAULT_STORE = "sqlite:///likewise.db"
@@ -49,7 +49,8 @@ class PolicySettings(msgspec.Struct, kw_only=True):
     probability_threshold: float | UnsetType | None = UNSET
     error_budget: float | UnsetType = UNSET
     ttl: Duration | UnsetType | None = UNSET
-    quota: int | float | UnsetType | None = UNSET
+    quota: int | float | str | UnsetType | None = UNSET
+    eviction: str | UnsetType = UNSET
     cacheable: bool | UnsetType = UNSET
     exact_only: bool | UnsetType = UNSET
     guards: list[str] | UnsetType = UNSET
@@ -161,6 +162,7 @@ class Settings(msgspec.Struct, kw_only=True):
     upstream: UpstreamSettings = msgspec.field(default_factory=UpstreamSettings)
     store: str = DEFAULT_STORE
     max_entries: int = DEFAULT_MAX_ENTRIES
+    max_bytes: int | str | None = None
     embedding: EmbeddingSettings = msgspec.field(default_factory=EmbeddingSettings)
     defaults: PolicySettings = msgspec.field(default_factory=PolicySettings)
     categories: dict[str, PolicySettings] = msgspec.field(default_factory=dict)
@@ -240,6 +242,8 @@ def parse(data: object, *, where: str = "config:", path: Path | None = None) -> 
     settings = schema.read(Settings, schema.expand(data, where), where)
     try:
         _check_timeouts(settings)
+        if settings.max_bytes is not None:
+            byte_count(settings.max_bytes, what="max_bytes")
         policies = _policies(settings)
         folder = Path() if path is None else path.parent
         examples = _examples(settings, policies, folder)

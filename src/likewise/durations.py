@@ -1,4 +1,4 @@
-"""Lengths of time as people write them: ``90s``, ``2m``, ``1.5h``, ``30d``."""
+"""Lengths of time and amounts of bytes as people write them: ``90s``, ``1h30m``, ``64MB``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import re
 from likewise.errors import ConfigError
 
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_UNIT_BYTES = {"b": 1} | {
+    f"{letter}{middle}b": base**power
+    for power, letter in enumerate("kmgt", start=1)
+    for middle, base in (("", 1000), ("i", 1024))
+}
+_BYTES = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?i?b)?", re.IGNORECASE)
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])", re.IGNORECASE)
 _WHOLE = re.compile(rf"(?:{_PART.pattern}\s*)+", re.IGNORECASE)
 
@@ -36,6 +42,25 @@ def seconds(value: float | str, *, what: str = "duration") -> float:
         total = float(value)
     if not (math.isfinite(total) and total > 0):
         msg = f"{what}: {value!r} is not a length of time; write for example 90s, 2m, 12h or 30d"
+        raise ConfigError(msg)
+    return total
+
+
+def byte_count(value: int | str, *, what: str = "size") -> int:
+    """Return an amount of bytes; a bare number is bytes already, a kilobyte is 1,000 of them.
+
+    >>> byte_count("64MB"), byte_count("1.5 GiB"), byte_count(4096)
+    (64000000, 1610612736, 4096)
+
+    Raises:
+        ConfigError: ``value`` is not a positive amount; ``what`` names it in the message.
+    """
+    found = _BYTES.fullmatch(str(value).strip())
+    total = 0
+    if found is not None:
+        total = int(float(found["number"]) * _UNIT_BYTES[(found["unit"] or "b").lower()])
+    if total < 1:
+        msg = f"{what}: {value!r} is not an amount of bytes; write for example 64MB or 2GiB"
         raise ConfigError(msg)
     return total
 

@@ -31,6 +31,7 @@ from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
 from likewise.embed import Embedder, Vectors
 from likewise.entry import UNNAMED, Entry, Provenance, exact_key, new_entry_id
 from likewise.errors import ConfigError, EmbedderError, StoreError
+from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.index import Match, Record
@@ -51,6 +52,7 @@ from likewise.policy import (
     standing_objection,
     threshold_of,
 )
+from likewise.pools import room_of
 from likewise.rebuild import Progress, rebuild
 from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
@@ -106,6 +108,7 @@ class Engine:
         nearest: Names categories by examples where these do not.
         sure: Confidence from which on it is believed without reserve.
         max_entries: Most entries over all categories.
+        max_bytes: Most bytes of questions, answers and vectors; ``None`` for no bound.
         clock: Seconds since the epoch.
         progress: Told of the rebuilding of the index at start.
         judging: A verifier in service, for the categories with a ``probability_threshold``.
@@ -127,6 +130,7 @@ class Engine:
         nearest: Nearest | None = None,
         sure: float = SURE,
         max_entries: int = DEFAULT_MAX_ENTRIES,
+        max_bytes: int | None = None,
         clock: Callable[[], float] = time.time,
         progress: Progress | None = None,
         judging: Judging | None = None,
@@ -141,7 +145,11 @@ class Engine:
         self.stats = Stats()
         self.faults = Faults(self.stats)
         self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
-        self.catalog = Catalog(embedder.dimensions)
+        self.catalog = Catalog(
+            embedder.dimensions, eviction=lambda name: eviction_of(self.policies.of(name).eviction)
+        )
+        self.max_bytes = max_bytes
+        self.room = room_of(policies, max_entries=max_entries, max_bytes=max_bytes)
         self.receipts = Receipts()
         self._vectors = VectorMemo(embedder)
         self._keeping = [threading.Lock() for _ in range(_KEY_LOCKS)]
@@ -151,8 +159,7 @@ class Engine:
             stats=self.stats,
             faults=self.faults,
             clock=clock,
-            quota=lambda name: self.policies.of(name).quota_entries(max_entries),
-            max_entries=max_entries,
+            room=lambda: self.room,
             forgotten=self._forgotten,
         )
         rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
@@ -176,8 +183,7 @@ class Engine:
                 terms=learning,
             )
         self._feedback = Feedback(store)
-        for category in self.catalog.counts():
-            self.upkeep.evict(category)
+        self.upkeep.evict()
 
     # -- a lookup ---------------------------------------------------------------------------------
 
@@ -326,6 +332,9 @@ class Engine:
             entry.expires_at,
             policy.epoch,
             entry.answer_digest,
+            tenant=entry.tenant,
+            size=entry.size,
+            cost=entry.cost,
         )
         # Two answers to one question must reach the store and the index in the same order.
         # Found before the entry itself is among them; a request that was considered has them.
@@ -341,7 +350,7 @@ class Engine:
         if self.judging is not None:
             self.judging.learn([(policy.name, request.question)])
         self.stats.add(policy.name, stored=1)
-        self.upkeep.evict(policy.name)
+        self.upkeep.evict()
         self.tidy_now_and_then()
         return entry
 
@@ -404,12 +413,19 @@ class Engine:
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
         categories = report(self.stats.by_category(), self.catalog.counts())
+        held = self.catalog.byte_counts()
+        for name, found in categories.items():
+            found["bytes"] = held.get(name, 0)
+            found["guaranteed_entries"] = int(self.room.guaranteed_entries.get(name, 0))
+            found["eviction"] = self.policies.of(name).eviction
         if self.learner is not None:
             for name, found in categories.items():
                 found["learning"] = self.learner.report(self.policies.of(name))
         return {
             "entries": len(self.catalog),
             "max_entries": self.max_entries,
+            "bytes": sum(self.catalog.byte_counts().values()),
+            "max_bytes": self.max_bytes,
             "store": self.store.url,
             "embedder": self.embedder.name,
             "index": self.catalog.sizes(),
@@ -429,9 +445,11 @@ class Engine:
         Raises:
             ConfigError: The verifier was fitted with another embedder; nothing has changed.
         """
+        room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
         if judging is not self.judging and self.learner is None:
             self.judging = self._briefed(judging)
         self.policies = policies
+        self.room = room
         self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
 
     def tidy(self) -> None:
@@ -598,10 +616,22 @@ class Engine:
             self.catalog.nearest(lookup.scope, name, vector, floor=floor, usable=usable)
             for name in names
         ]
+        for place, name in enumerate(names[1:], start=1):
+            own = self._own(name)
+            found[place] = [match for match in found[place] if self._allows(own, lookup, match)]
         if len(found) == 1:
             return found[0]
         together = sorted(chain.from_iterable(found), key=lambda match: match[1], reverse=True)
         return together[: max(map(len, found))]
+
+    def _own(self, name: str) -> Category:
+        policy = self.policies.of(name)
+        return policy if self.teaching is None else self.teaching.in_force(policy)
+
+    def _allows(self, own: Category, lookup: Lookup, match: Match) -> bool:
+        """Return whether the policy of an entry's own category would let it be served, too."""
+        barred = bypass_of(lookup.request, own) or exact_only_of(lookup.request, own)
+        return not barred and match[1] >= threshold_of(lookup.request, own)
 
     def fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         """Return a hit with its answer, or the miss it becomes when the store has none."""

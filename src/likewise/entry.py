@@ -74,9 +74,38 @@ class Entry:
         return exact_key(self.scope, self.category if self.named else UNNAMED, self.question)
 
     @property
+    def size(self) -> int:
+        """Bytes it takes; see ``size_of``."""
+        return size_of(self.question, encode_answer(self.answer), self.vector)
+
+    @property
+    def cost(self) -> float:
+        """Seconds of the model that it takes to make the answer again; see ``cost_of``."""
+        return cost_of(self.provenance)
+
+    @property
     def answer_digest(self) -> int:
         """What tells whether another entry's answer says the same; see ``answers``."""
         return answer_digest(self.answer)
+
+
+_TOKENS_PER_S = 50.0
+"""How fast a model is taken to write where its latency is not known."""
+
+
+def size_of(question: str, answer: bytes, vector: StoredVector | None) -> int:
+    """Return the bytes that an entry takes: its texts and its vector."""
+    texts = len(question.encode("utf-8", "surrogatepass")) + len(answer)
+    return texts + (0 if vector is None else vector.nbytes)
+
+
+def cost_of(provenance: Provenance) -> float:
+    """Return what it takes to make an answer again, in seconds of the model; 1 when unknown."""
+    if provenance.latency_s:
+        return max(provenance.latency_s, 0.001)
+    if provenance.completion_tokens:
+        return provenance.completion_tokens / _TOKENS_PER_S
+    return 1.0
 
 
 UNNAMED = ""

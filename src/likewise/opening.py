@@ -22,7 +22,7 @@ from likewise.config import (
     Policies,
     load,
 )
-from likewise.durations import seconds
+from likewise.durations import byte_count, seconds
 from likewise.embed import Embedder
 from likewise.embed.registry import open_embedder
 from likewise.engine import Engine
@@ -50,6 +50,7 @@ def assemble(
     classifier: Classifier | None = None,
     examples: Examples | None = None,
     max_entries: int = DEFAULT_MAX_ENTRIES,
+    max_bytes: int | str | None = None,
     clock: Callable[[], float] = time.time,
     progress: Progress | None = None,
     learning: Terms | bool = False,
@@ -71,6 +72,7 @@ def assemble(
         examples=_known(policies) if examples is None else examples,
         sure=SURE,
         max_entries=max_entries,
+        max_bytes=_bytes(max_bytes),
         clock=clock,
         progress=progress,
         learning=(Terms() if learning else None) if isinstance(learning, bool) else learning,
@@ -103,6 +105,7 @@ def from_config(
         examples=config.examples,
         sure=config.settings.classification.confidence,
         max_entries=config.settings.max_entries,
+        max_bytes=_bytes(config.settings.max_bytes),
         clock=clock,
         progress=progress,
         judging=judging_of(config),
@@ -172,6 +175,10 @@ def nearest_of(examples: Examples, embedder: Embedder) -> Nearest | None:
     return nearest
 
 
+def _bytes(given: int | str | None) -> int | None:
+    return None if given is None else byte_count(given, what="max_bytes")
+
+
 def _known(policies: Policies) -> Examples:
     examples = builtin_examples()
     return {name: examples[name] for name in examples if name in policies.categories}
@@ -213,6 +220,7 @@ def _engine(
     examples: Examples,
     sure: float,
     max_entries: int,
+    max_bytes: int | None,
     clock: Callable[[], float],
     progress: Progress | None,
     judging: Judging | None = None,
@@ -234,6 +242,7 @@ def _engine(
             nearest=nearest_of(examples, embedder),
             sure=sure,
             max_entries=max_entries,
+            max_bytes=max_bytes,
             clock=clock,
             progress=progress,
             judging=judging,

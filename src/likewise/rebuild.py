@@ -37,13 +37,14 @@ def rebuild(
     def rows() -> Iterator[tuple[Record, Vectors | None]]:
         nonlocal foreign
         scopes: dict[bytes, bytes] = {}
+        tenants: dict[str, str] = {}
         for done, row in enumerate(store.scan(), start=1):
             if progress is not None:
                 progress(done, max(done, total))
             if row.expires_at is not None and row.expires_at <= now:
                 expired.append(row.id)
                 continue
-            # One object for all entries of a scope: thousands share it.
+            # One object for all entries of a scope or a tenant: thousands share it.
             scope = scopes.setdefault(row.scope, row.scope)
             vector = None
             if row.vector is not None and row.embedder == embedder:
@@ -52,7 +53,8 @@ def rebuild(
                     vector = None  # damaged on disk: equal questions are still answered
             elif row.vector is not None:
                 foreign += 1
-            yield _record(row, scope, indexed=vector is not None), vector
+            tenant = tenants.setdefault(row.tenant, row.tenant)
+            yield _record(row, scope, tenant, indexed=vector is not None), vector
 
     catalog.load(rows())
     if expired:
@@ -66,7 +68,7 @@ def rebuild(
         )
 
 
-def _record(row: IndexRow, scope: bytes, *, indexed: bool) -> Record:
+def _record(row: IndexRow, scope: bytes, tenant: str, *, indexed: bool) -> Record:
     return Record(
         row.id,
         exact_key(scope, row.category if row.named else UNNAMED, row.question),
@@ -78,4 +80,7 @@ def _record(row: IndexRow, scope: bytes, *, indexed: bool) -> Record:
         row.expires_at,
         row.epoch,
         row.answer_digest,
+        tenant=tenant,
+        size=row.size,
+        cost=row.cost,
     )

@@ -18,6 +18,8 @@ ADDITIVE = (
     "stored",
     "evicted",
     "expired",
+    "by_examples",
+    "in_doubt",
     "feedback_right",
     "feedback_wrong",
     "labels",

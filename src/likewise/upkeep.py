@@ -9,6 +9,7 @@ from likewise.catalog import Catalog
 from likewise.category import DEFAULT
 from likewise.errors import StoreError
 from likewise.faults import Faults
+from likewise.pools import Room
 from likewise.stats import Stats
 from likewise.stores import Store
 
@@ -18,8 +19,8 @@ _EVERY_S = 30.0
 class Upkeep:
     """Deletes from store and index alike. Safe to use from many threads.
 
-    ``quota`` gives the most entries of a category, ``max_entries`` is the bound of all together;
-    ``forgotten`` is told of the entries that somebody had deleted, ``None`` for too many to name.
+    ``room`` gives how much may be held; ``forgotten`` is told of the entries that somebody had
+    deleted, ``None`` for too many to name.
     """
 
     def __init__(
@@ -30,8 +31,7 @@ class Upkeep:
         stats: Stats,
         faults: Faults,
         clock: Callable[[], float],
-        quota: Callable[[str], int],
-        max_entries: int,
+        room: Callable[[], Room],
         forgotten: Callable[[Sequence[str] | None], None] = lambda _: None,
     ) -> None:
         self._store = store
@@ -39,8 +39,7 @@ class Upkeep:
         self._stats = stats
         self._faults = faults
         self._clock = clock
-        self._quota = quota
-        self._max_entries = max_entries
+        self._room = room
         self._forgotten = forgotten
         self._tidied_at = clock()
 
@@ -74,9 +73,9 @@ class Upkeep:
         """Whether the last time is long enough ago to tidy again."""
         return self._clock() - self._tidied_at >= _EVERY_S
 
-    def evict(self, category: str) -> None:
-        """Delete what a category, or the whole, holds beyond its bound."""
-        victims = self._catalog.victims(category, quota=self._quota, max_entries=self._max_entries)
+    def evict(self) -> None:
+        """Delete what is held beyond the bounds."""
+        victims = self._catalog.victims(self._room())
         if victims:
             self._discard(victims, why="evicted")
 

@@ -178,7 +178,7 @@ def test_a_newer_schema_is_left_alone(path: Path) -> None:
 
 
 def test_the_schema_before_is_taken_forward(path: Path) -> None:
-    """A file of schema 1 gets digests of its answers, damaged ones none, and all that came since."""
+    """A file of schema 1 gets digests of its answers, damaged ones none, and what came since."""
     with SQLiteStore(path) as store:
         for name in ("a", "b"):
             store.put(entry(name))

@@ -17,8 +17,7 @@ import numpy as np
 import yaml
 
 from likewise.bench import quality
-from likewise.bench.prompts import Embedded, Prompt, half_of, sample
-from likewise.category import DEFAULT, Category
+from likewise.bench.prompts import Embedded, Prompt, sample
 from likewise.classify.examples import builtin_examples
 from likewise.classify.nearest import Nearest, rows_of
 from likewise.classify.rules import BUILTIN_RULES, Rules
@@ -35,7 +34,6 @@ _LEAST_LEFT = 100
 """Prompts of a category that must be left for a figure of it to mean anything."""
 
 _TIMED = 300
-_NEVER = 1.0
 _UNNAMED = "unlike all"
 
 Confusion = dict[str, dict[str, int]]
@@ -116,21 +114,17 @@ def measure(
     embedder: Embedded,
     timed: Embedder,
     *,
-    budget: float,
     progress: Progress,
 ) -> dict[str, Any]:
     """Name categories by a few examples of each, and compare reuse with the categories given.
 
-    Protocol "once" runs over the half of the prompts whose answers the thresholds have not seen:
-    once with the categories given, once with those that the examples name. Both times each category
-    has one threshold of similarity and no guards, fitted on the other half for ``budget`` wrong per
-    hit with the categories given.
+    Protocol "once" runs over the prompts twice under the policies that ship: once with the
+    categories given, once with those that the examples name.
 
     Args:
         chosen: Examples and prompts.
         embedder: Knows the vectors of ``texts_of`` these.
         timed: The embedder that made them, to time.
-        budget: Wrong per hit that the thresholds aim at.
         progress: Told of the steps.
 
     Returns:
@@ -144,11 +138,10 @@ def measure(
     nearest = rows_of(examples, embedder).fit()
     named = _name(nearest, [(p.category, p.text) for p in prompts], embedder)
     progress(1, 4)
-    policies = _fitted(half_of(prompts, 0), embedder, examples, budget=budget)
-    judged = half_of(prompts, 1)
-    given = quality.run("given", policies, judged, embedder).total
+    policies = Policies.built_in()
+    given = quality.run("given", policies, prompts, embedder).total
     progress(2, 4)
-    classified = quality.run("classified", policies, judged, embedder, examples=examples).total
+    classified = quality.run("classified", policies, prompts, embedder, examples=examples).total
     progress(3, 4)
     builtin = rows_of(builtin_examples(), embedder).fit()
     held_out = _held_out()
@@ -222,22 +215,6 @@ def _held_out() -> list[tuple[str, str]]:
     own: dict[str, list[str]] = yaml.safe_load(text)
     found = [(name, prompt) for name, prompts in own.items() for prompt in prompts]
     return found + [(prompt.category, prompt.text) for prompt in load_prompts()]
-
-
-def _fitted(
-    prompts: Sequence[Prompt],
-    embedder: Embedded,
-    names: Mapping[str, object],
-    *,
-    budget: float,
-) -> Policies:
-    """Return a threshold for each category that errs within the budget on these prompts."""
-    thresholds = quality.loosest(prompts, embedder, budget=budget)
-    listed = {
-        name: Category(name, similarity_threshold=thresholds.get(name, _NEVER), ttl=None, guards=())
-        for name in names
-    }
-    return Policies(Category(DEFAULT, similarity_threshold=_NEVER, ttl=None, guards=()), listed)
 
 
 def _times(

@@ -201,13 +201,6 @@ def fitted(
     return Policies(_bare(DEFAULT, min(chosen.values(), default=_NEVER)), {}), threshold
 
 
-def loosest(prompts: Sequence[Prompt], embedder: Embedded, *, budget: float) -> dict[str, float]:
-    """Return the least threshold of each category at which its labels err within ``budget``."""
-    labels = _labels(prompts, embedder)
-    names = {label.category for label in labels}
-    return {name: _loosest([x for x in labels if x.category == name], budget) for name in names}
-
-
 def _labels(prompts: Sequence[Prompt], embedder: Embedded) -> list[Label]:
     """Return the nearest entry of every request when all of them are stored."""
     labels = []

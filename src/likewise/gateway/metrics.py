@@ -120,6 +120,8 @@ class _EngineCollector(Collector):
         ("stored", "likewise_stored", "Entries stored."),
         ("evicted", "likewise_evicted", "Entries evicted by a quota."),
         ("expired", "likewise_expired", "Entries deleted after their time to live."),
+        ("by_examples", "likewise_by_examples", "Questions whose category examples named."),
+        ("in_doubt", "likewise_in_doubt", "Of these, under the strictest of several policies."),
         ("labels", "likewise_labels", "Labels: answers compared with those of the nearest."),
         ("audits", "likewise_audits", "Hits drawn for an audit."),
         ("audited_wrong", "likewise_audited_wrong", "Audited hits that were wrong."),

@@ -19,7 +19,16 @@ from likewise.opening import judging_of, nearest_of
 logger = logging.getLogger("likewise")
 
 _POLL_S = 1.0
-_AT_START_ONLY = ("upstream", "store", "max_entries", "embedding", "learning", "gateway", "prices")
+_AT_START_ONLY = (
+    "upstream",
+    "store",
+    "max_entries",
+    "max_bytes",
+    "embedding",
+    "learning",
+    "gateway",
+    "prices",
+)
 
 
 class Follower:

@@ -10,8 +10,9 @@ class Record:
     """An entry without its answer and without its vector.
 
     ``answer`` is the digest of its answer, 0 when that is not known: whether two entries agree can
-    be told without I/O. ``label`` is the entry's row in its partition, ``-1`` while it has none;
-    only the partition writes it.
+    be told without I/O. ``tenant`` is whose it is, ``size`` its bytes with answer and vector, and
+    ``cost`` the seconds of a model that it takes to make it again. ``label`` is the entry's row in
+    its partition, ``-1`` while it has none; only the partition writes it.
     """
 
     entry_id: str
@@ -24,3 +25,6 @@ class Record:
     epoch: int
     answer: int = 0
     label: int = -1
+    tenant: str = ""
+    size: int = 1
+    cost: float = 1.0

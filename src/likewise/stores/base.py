@@ -24,6 +24,9 @@ class IndexRow:
     embedder: str
     answer_digest: int
     named: bool
+    tenant: str
+    size: int
+    cost: float
     vector: StoredVector | None = field(repr=False)
 
 

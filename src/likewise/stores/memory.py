@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from likewise.answers import answer_digest
-from likewise.entry import Entry, decode_answer, encode_answer
+from likewise.entry import Entry, decode_answer, encode_answer, size_of
 from likewise.errors import StoreError
 from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store, Verdict
 
@@ -84,6 +84,9 @@ class MemoryStore(Store):
                 embedder=e.embedder,
                 answer_digest=answer_digest(decode_answer(answer)),
                 named=e.named,
+                tenant=e.tenant,
+                size=size_of(e.question, answer, e.vector),
+                cost=e.cost,
                 vector=e.vector,
             )
 

@@ -15,7 +15,14 @@ import msgspec
 import numpy as np
 
 from likewise.answers import answer_digest
-from likewise.entry import Entry, Provenance, StoredVector, decode_answer, encode_answer
+from likewise.entry import (
+    Entry,
+    Provenance,
+    StoredVector,
+    cost_of,
+    decode_answer,
+    encode_answer,
+)
 from likewise.errors import StoreError
 from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store, Verdict
 
@@ -82,10 +89,11 @@ _PUT = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({_SLOTS})"  # noqa:
 _GET = f"SELECT {_COLUMNS} FROM entries WHERE id = ?"  # noqa: S608 - constants
 _SCANNED = [
     "id", "scope", "category", "question", "created_at", "expires_at", "epoch", "embedder",
-    "answer_digest", "named",
+    "answer_digest", "named", "tenant", "provenance",
 ]  # fmt: skip
 _SCAN = (
-    f"SELECT seq, {', '.join(_SCANNED)}, vector "  # noqa: S608 - constants
+    f"SELECT seq, {', '.join(_SCANNED)}, "  # noqa: S608 - constants
+    "length(CAST(question AS BLOB)) + length(answer) + coalesce(length(vector), 0), vector "
     "FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
 )
 _ADD = (
@@ -173,10 +181,11 @@ class SQLiteStore(Store):
             if not rows:
                 return
             for row in rows:
-                seq, *fields, blob = row
+                seq, *fields, size, blob = row
                 found = dict(zip(_SCANNED, fields, strict=True))
                 found["named"] = bool(found["named"])
-                yield IndexRow(**found, vector=_vector(blob))
+                cost = _cost(found.pop("provenance"))
+                yield IndexRow(**found, size=size, cost=cost, vector=_vector(blob))
 
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> list[str]:
         """See ``Store.clear``."""
@@ -389,6 +398,13 @@ def _remedy(error: Exception) -> str:
     if "locked" in text:
         return "another process holds a long write; try again"
     return "see the message before"
+
+
+def _cost(provenance: object) -> float:
+    if isinstance(provenance, bytes):
+        with suppress(msgspec.DecodeError):
+            return cost_of(msgspec.json.decode(provenance, type=Provenance))
+    return 1.0  # damaged: the entry is never served
 
 
 def _vector(blob: bytes | None) -> StoredVector | None:
