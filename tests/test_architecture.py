@@ -13,7 +13,7 @@ ROOT = Path(likewise.__file__).parent
 VALUES = [
     "errors", "durations", "eviction", "scope", "answers", "entry", "request", "guards", "category",
     "policy",
-    "quotas", "freshness",
+    "quotas", "sources",
 ]  # fmt: skip
 OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "__main__"}
 NO_IO = {
@@ -22,10 +22,10 @@ NO_IO = {
     "tempfile", "threading", "time", "urllib", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 INNER_ORDER = [
-    *VALUES, "page", "breaker", "embed", "testing", "classify", "index", "stores", "schema",
-    "config", "vectors", "pools", "catalog", "stats", "faults", "naming", "feedback", "receipts",
-    "upkeep", "rebuild", "learn", "teaching", "engine", "opening", "explain", "front", "aio",
-    "cache",
+    *VALUES, "page", "breaker", "embed", "testing", "freshness", "classify", "index", "stores",
+    "schema", "config", "vectors", "pools", "catalog", "stats", "faults", "naming", "feedback",
+    "receipts", "upkeep", "rebuild", "learn", "teaching", "engine", "opening", "explain", "front",
+    "aio", "cache",
 ]  # fmt: skip
 
 

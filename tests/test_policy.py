@@ -27,9 +27,11 @@ def candidate(similarity: float = 0.95, **changes: Any) -> Candidate:
 
 def ask(*candidates: Candidate, request: Request = ASKED, **changes: Any) -> Decision:
     """Decide under ``POLICY`` with ``changes``."""
-    blocked = changes.pop("blocked", ())
+    blocked, on_error = changes.pop("blocked", ()), changes.pop("on_error", False)
     policy = replace(POLICY, **changes)
-    return decide(candidates, request=request, policy=policy, now=NOW, blocked=blocked)
+    return decide(
+        candidates, request=request, policy=policy, now=NOW, blocked=blocked, on_error=on_error
+    )
 
 
 def controls(**values: Any) -> Request:
@@ -46,6 +48,19 @@ def controls(**values: Any) -> Request:
         (ask(candidate(0.89)), Miss, Reason.BELOW_THRESHOLD),
         (ask(candidate(math.nan)), Miss, Reason.BELOW_THRESHOLD),
         (ask(candidate(expires_at=NOW)), Miss, Reason.STALE),
+        (ask(candidate(expires_at=NOW - 1), stale_while_revalidate=5.0), Hit, Reason.REVALIDATING),
+        (ask(candidate(expires_at=NOW - 5), stale_while_revalidate=5.0), Miss, Reason.STALE),
+        (ask(candidate(expires_at=NOW - 1), stale_if_error=5.0), Miss, Reason.STALE),
+        (
+            ask(candidate(expires_at=NOW - 1), on_error=True, stale_if_error=5.0),
+            Hit,
+            Reason.STALE_IF_ERROR,
+        ),
+        (
+            ask(candidate(outdated="handbook"), stale_if_error=5.0, on_error=True),
+            Miss,
+            Reason.STALE,
+        ),
         (ask(candidate(epoch=1)), Miss, Reason.STALE),
         (ask(candidate(), epoch=1), Miss, Reason.STALE),
         (ask(candidate(), ttl=10.0), Miss, Reason.STALE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar, cast
 
@@ -83,6 +83,17 @@ class AsyncCache(Front):
             decision = await self._fetch(lookup, decision)
         return engine.count(lookup, decision)
 
+    async def stale(self, lookup: Lookup) -> Hit | None:
+        """Return a stale answer to serve in place of the model's failure, if the policy allows."""
+        engine = self._engine
+        decision = await self._run(self._embedding, lambda: engine.guarded(lookup, engine.stale))
+        if isinstance(decision, Hit):
+            decision = await self._fetch(lookup, decision)
+        if not isinstance(decision, Hit):
+            return None
+        engine.stats.add(decision.category, stale_hits=1)
+        return decision
+
     async def _fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         """Fetch a hit's answer; a store that is slow is a miss, and is left alone for a while."""
         if self._patience.allow():
@@ -106,10 +117,11 @@ class AsyncCache(Front):
         category: str | None = None,
         scope: Scope | None = None,
         ttl: float | str | None = None,
+        sources: Sequence[str] = (),
         provenance: Provenance | None = None,
     ) -> Entry | None:
         """See ``Cache.store``."""
-        request = request_of(question, category=category, scope=scope, ttl=ttl)
+        request = request_of(question, category=category, scope=scope, ttl=ttl, sources=sources)
         return await self._run(
             self._writes, lambda: self._engine.keep(request, answer, provenance=provenance)
         )
@@ -146,16 +158,30 @@ class AsyncCache(Front):
         request = request_of(question, category=category, scope=scope)
         decision = await self.lookup(request)
         if isinstance(decision, Hit):
+            if decision.stale_s:
+                self._flight(request, compute)
             return cast(T, decision.answer)
         if isinstance(decision, Bypass):
             return await compute()
+        try:
+            return cast(T, await asyncio.shield(self._flight(request, compute)))
+        except Exception:
+            stale = await self.stale(self._engine.start(request))
+            if stale is None:
+                raise
+            return cast(T, stale.answer)
+
+    def _flight(
+        self, request: Request, compute: Callable[[], Awaitable[Any]]
+    ) -> asyncio.Future[Any]:
+        """Return the call that is under way for a question, or begin one."""
         key = self._engine.start(request).key
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.ensure_future(self._compute(request, compute))
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._landed(key, done))
-        return cast(T, await asyncio.shield(flight))
+        return flight
 
     def _landed(self, key: bytes, flight: asyncio.Future[Any]) -> None:
         self._flights.pop(key, None)

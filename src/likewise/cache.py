@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar, cast
 
+from likewise.category import DEFAULT
 from likewise.engine import Engine
 from likewise.entry import Entry, Provenance
 from likewise.explain import Explanation, explain
@@ -110,6 +111,7 @@ class Cache(Front):
         category: str | None = None,
         scope: Scope | None = None,
         ttl: float | str | None = None,
+        sources: Sequence[str] = (),
         provenance: Provenance | None = None,
     ) -> Entry | None:
         """Keep an answer for ``question``; it takes the place of an older one.
@@ -120,6 +122,7 @@ class Cache(Front):
             category: As in ``check``.
             scope: As in ``check``.
             ttl: Keep it no longer than this; cannot outlast the category's.
+            sources: What it was made of; a new version of one in the config revokes it at once.
             provenance: Where the answer came from and what it cost.
 
         Returns:
@@ -129,7 +132,7 @@ class Cache(Front):
             ConfigError: An argument is wrong.
             StoreError: The store refused; nothing was kept.
         """
-        request = request_of(question, category=category, scope=scope, ttl=ttl)
+        request = request_of(question, category=category, scope=scope, ttl=ttl, sources=sources)
         return self._engine.keep(request, answer, provenance=provenance)
 
     def answer(
@@ -148,9 +151,42 @@ class Cache(Front):
         request = request_of(question, category=category, scope=scope)
         decision = self.lookup(request)
         if isinstance(decision, Hit):
+            if decision.stale_s:
+                # The caller has its answer; who asks next shall have a fresh one.
+                threading.Thread(
+                    target=self._refresh, args=(request, compute), name="likewise-refresh"
+                ).start()
             return cast(T, decision.answer)
         if isinstance(decision, Bypass):
             return compute()
+        try:
+            return self._flown(request, compute)
+        except Exception:
+            stale = self._stale(request)
+            if stale is None:
+                raise
+            return cast(T, stale.answer)
+
+    def _refresh(self, request: Request, compute: Callable[[], Any]) -> None:
+        try:
+            self._flown(request, compute)
+        except Exception as error:
+            self._engine.faults.report(DEFAULT, "refresh", error)
+
+    def _stale(self, request: Request) -> Hit | None:
+        """Return a stale answer to give in place of an error, if the policy allows one."""
+        engine = self._engine
+        lookup = engine.start(request)
+        decision = engine.guarded(lookup, engine.stale)
+        if isinstance(decision, Hit):
+            decision = engine.fetch(lookup, decision)
+        if not isinstance(decision, Hit):
+            return None
+        engine.stats.add(decision.category, stale_hits=1)
+        return decision
+
+    def _flown(self, request: Request, compute: Callable[[], T]) -> T:
+        """Compute once for all who ask the same at the same time."""
         key = self._engine.start(request).key
         with self._flights_lock:
             flight = self._flights.get(key)

@@ -146,10 +146,19 @@ class Catalog:
                 self._pools.touch(self._touched.popleft())
             return self._pools.victims(room)
 
-    def expired(self, now: float) -> list[str]:
-        """Return the entries past their absolute expiry."""
-        records = list(self._by_id.values())
-        return [r.entry_id for r in records if r.expires_at is not None and r.expires_at <= now]
+    def expired(self, now: float, grace_of: Callable[[str], float] = lambda _: 0.0) -> list[str]:
+        """Return the entries past their absolute expiry and their category's grace in seconds."""
+        graces: dict[str, float] = {}
+        found = []
+        for record in list(self._by_id.values()):
+            if record.expires_at is None or record.expires_at > now:
+                continue
+            grace = graces.get(record.category)
+            if grace is None:
+                grace = graces[record.category] = grace_of(record.category)
+            if record.expires_at + grace <= now:
+                found.append(record.entry_id)
+        return found
 
     def select(self, wanted: Callable[[Record], bool]) -> list[str]:
         """Return the entries for which ``wanted`` holds."""

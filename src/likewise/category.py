@@ -34,6 +34,15 @@ class Category:
         error_budget: Wrong answers per hit that are tolerated, above 0 and below 1; learning in
             service moves the threshold as far as this allows.
         ttl: How long an answer may be served, in seconds or as ``"2m"``; ``None`` means for ever.
+        cue_ttl: The most an answer may live when its question has a cue of haste, such as "today"
+            or "latest"; ``None`` makes no difference between questions.
+        stale_while_revalidate: For how long after its time an answer may still be served while a
+            fresh one is fetched aside, see RFC 5861; ``None`` for not at all.
+        stale_if_error: For how long after its time an answer may be served when the model fails
+            (500, 502, 503, 504, or no answer); ``None`` for not at all.
+        stale_on_429: Whether a model that refuses for its load counts as failing, too.
+        refresh_ahead: Fetch a fresh answer aside when one that is asked for often is served in this
+            last share of its life, such as 0.1; ``None`` for not at all.
         quota: What is guaranteed to this category: a share of the cache's ``max_entries`` and
             ``max_bytes`` when it is a fraction up to 1.0, a whole number of entries, or a text such
             as ``"64MB"``; ``None`` guarantees an equal part of what no other is guaranteed. What a
@@ -57,6 +66,11 @@ class Category:
     probability_threshold: float | None = field(default=None, kw_only=True)
     error_budget: float = field(default=0.02, kw_only=True)
     ttl: float | str | None = field(default=86400.0, kw_only=True)
+    cue_ttl: float | str | None = field(default=900.0, kw_only=True)
+    stale_while_revalidate: float | str | None = field(default=None, kw_only=True)
+    stale_if_error: float | str | None = field(default=None, kw_only=True)
+    stale_on_429: bool = field(default=False, kw_only=True)
+    refresh_ahead: float | None = field(default=None, kw_only=True)
     quota: float | str | None = field(default=None, kw_only=True)
     eviction: str = field(default=DEFAULT_EVICTION, kw_only=True)
     cacheable: bool = field(default=True, kw_only=True)
@@ -70,6 +84,22 @@ class Category:
     def __post_init__(self) -> None:
         where = f"category {self.name!r}"
         check_name(self.name)
+        self._check_thresholds(where)
+        self._check_times(where)
+        self._check_room(where)
+        object.__setattr__(self, "guards", tuple(self.guards))
+        for guard in self.guards:
+            if guard not in GUARDS:
+                msg = f"{where}: no guard is called {guard!r}; there are: {', '.join(GUARDS)}"
+                raise ConfigError(msg)
+        if self.max_turns < 1:
+            msg = f"{where}: max_turns is {self.max_turns}; it is at least 1"
+            raise ConfigError(msg)
+        if not self.max_temperature >= 0:
+            msg = f"{where}: max_temperature is {self.max_temperature}; it is at least 0"
+            raise ConfigError(msg)
+
+    def _check_thresholds(self, where: str) -> None:
         if not 0 <= self.similarity_threshold <= 1:
             msg = (
                 f"{where}: similarity_threshold is {self.similarity_threshold}; it is a cosine "
@@ -88,6 +118,8 @@ class Category:
                 "and below 1, such as 0.02"
             )
             raise ConfigError(msg)
+
+    def _check_times(self, where: str) -> None:
         if isinstance(self.ttl, str):
             never = self.ttl.strip().lower() == "never"
             object.__setattr__(
@@ -95,6 +127,18 @@ class Category:
             )
         elif self.ttl is not None:
             object.__setattr__(self, "ttl", seconds(self.ttl, what=f"{where}: ttl"))
+        for name in ("cue_ttl", "stale_while_revalidate", "stale_if_error"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, seconds(value, what=f"{where}: {name}"))
+        if self.refresh_ahead is not None and not 0 < self.refresh_ahead < 1:
+            msg = (
+                f"{where}: refresh_ahead is {self.refresh_ahead}; it is the last share of an "
+                "answer's life, above 0 and below 1, such as 0.1"
+            )
+            raise ConfigError(msg)
+
+    def _check_room(self, where: str) -> None:
         if isinstance(self.quota, str):
             byte_count(self.quota, what=f"{where}: quota")
         elif self.quota is not None and (not self.quota > 0 or (self.quota > 1 and self.quota % 1)):
@@ -109,23 +153,17 @@ class Category:
                 f"{', '.join(POLICIES)}, each with {RETURNS} behind it if you like"
             )
             raise ConfigError(msg)
-        object.__setattr__(self, "guards", tuple(self.guards))
-        for guard in self.guards:
-            if guard not in GUARDS:
-                msg = f"{where}: no guard is called {guard!r}; there are: {', '.join(GUARDS)}"
-                raise ConfigError(msg)
-        if self.max_turns < 1:
-            msg = f"{where}: max_turns is {self.max_turns}; it is at least 1"
-            raise ConfigError(msg)
-        if not self.max_temperature >= 0:
-            msg = f"{where}: max_temperature is {self.max_temperature}; it is at least 0"
-            raise ConfigError(msg)
 
     @property
     def ttl_s(self) -> float | None:
         """The time to live in seconds; ``None`` means for ever."""
         # __post_init__ turned every text into seconds.
         return None if self.ttl is None else float(self.ttl)
+
+    def grace_s(self, *, on_error: bool = False) -> float:
+        """Return for how many seconds after its time an answer may still be served."""
+        graces = [self.stale_while_revalidate, self.stale_if_error if on_error else None]
+        return max((float(grace) for grace in graces if grace is not None), default=0.0)
 
     def guaranteed_entries(self, max_entries: int) -> float | None:
         """Return how many entries the quota guarantees; ``None`` when it says nothing of them."""

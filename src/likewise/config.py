@@ -49,6 +49,11 @@ class PolicySettings(msgspec.Struct, kw_only=True):
     probability_threshold: float | UnsetType | None = UNSET
     error_budget: float | UnsetType = UNSET
     ttl: Duration | UnsetType | None = UNSET
+    cue_ttl: Duration | UnsetType | None = UNSET
+    stale_while_revalidate: Duration | UnsetType | None = UNSET
+    stale_if_error: Duration | UnsetType | None = UNSET
+    stale_on_429: bool | UnsetType = UNSET
+    refresh_ahead: float | UnsetType | None = UNSET
     quota: int | float | str | UnsetType | None = UNSET
     eviction: str | UnsetType = UNSET
     cacheable: bool | UnsetType = UNSET
@@ -147,6 +152,7 @@ class GatewaySettings(_Discreet, kw_only=True):
     response_headers: bool = True
     usage_on_hit: Literal["replay", "zero"] = "replay"
     admin_key: str | None = None
+    refreshes_per_minute: Annotated[int, Meta(ge=0)] = 60
 
 
 class PriceSettings(msgspec.Struct, kw_only=True):
@@ -174,6 +180,7 @@ class Settings(msgspec.Struct, kw_only=True):
     learning: LearningSettings = msgspec.field(default_factory=LearningSettings)
     gateway: GatewaySettings = msgspec.field(default_factory=GatewaySettings)
     prices: dict[str, PriceSettings] = msgspec.field(default_factory=dict)
+    sources: dict[str, str | int] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +214,11 @@ class Config:
     rules: tuple[Rule, ...] = BUILTIN_RULES
     examples: Examples = field(default_factory=builtin_examples)
     path: Path | None = None
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Versions in force of what answers are made of."""
+        return {name: str(version) for name, version in self.settings.sources.items()}
 
 
 def load(path: str | Path) -> Config:

@@ -34,6 +34,7 @@ from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
+from likewise.freshness import Changes, has_cue
 from likewise.index import Match, Record
 from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging
@@ -56,6 +57,7 @@ from likewise.pools import room_of
 from likewise.rebuild import Progress, rebuild
 from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
+from likewise.sources import NO_SOURCES, Versions, outdated, written
 from likewise.stats import Stats, report
 from likewise.stores import Store
 from likewise.teaching import Teaching, may_learn
@@ -63,6 +65,9 @@ from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
 
 """Categories that callers may name beyond the listed ones: bounds statistics and memory."""
+
+_CHANGES = "changes"
+"""Name of the memo that keeps how answers changed."""
 
 _KEY_LOCKS = 64
 
@@ -83,6 +88,7 @@ class Lookup:
         naming: What named its category, ``None`` until something has.
         pair: Identity of the question within its category, by which feedback and labels find it.
         dry: Leave no trace of it, for explanations.
+        on_error: Whether the model has failed, so that more staleness may be allowed.
     """
 
     request: Request
@@ -94,6 +100,7 @@ class Lookup:
     naming: Naming | None
     pair: bytes
     dry: bool = False
+    on_error: bool = False
 
 
 class Engine:
@@ -109,6 +116,7 @@ class Engine:
         sure: Confidence from which on it is believed without reserve.
         max_entries: Most entries over all categories.
         max_bytes: Most bytes of questions, answers and vectors; ``None`` for no bound.
+        sources: Versions in force of what answers are made of.
         clock: Seconds since the epoch.
         progress: Told of the rebuilding of the index at start.
         judging: A verifier in service, for the categories with a ``probability_threshold``.
@@ -131,6 +139,7 @@ class Engine:
         sure: float = SURE,
         max_entries: int = DEFAULT_MAX_ENTRIES,
         max_bytes: int | None = None,
+        sources: Versions = NO_SOURCES,
         clock: Callable[[], float] = time.time,
         progress: Progress | None = None,
         judging: Judging | None = None,
@@ -149,6 +158,7 @@ class Engine:
             embedder.dimensions, eviction=lambda name: eviction_of(self.policies.of(name).eviction)
         )
         self.max_bytes = max_bytes
+        self.sources = sources
         self.room = room_of(policies, max_entries=max_entries, max_bytes=max_bytes)
         self.receipts = Receipts()
         self._vectors = VectorMemo(embedder)
@@ -160,9 +170,20 @@ class Engine:
             faults=self.faults,
             clock=clock,
             room=lambda: self.room,
+            grace_of=self._grace_of,
             forgotten=self._forgotten,
         )
-        rebuild(self.catalog, store, embedder=embedder.name, now=clock(), progress=progress)
+        rebuild(
+            self.catalog,
+            store,
+            embedder=embedder.name,
+            now=clock(),
+            grace_of=self._grace_of,
+            progress=progress,
+        )
+        self.changes = Changes()
+        if (known := store.memo(_CHANGES)) is not None:
+            self.changes.load(known)
         self.audits_aside = False
         """Whether the front door audits hits off the caller's path; else an audit is a miss."""
         self.judging = self._briefed(
@@ -192,7 +213,7 @@ class Engine:
         started = time.perf_counter()
         naming = self.namer.at_once(request)
         name = UNNAMED if naming is None else naming.category
-        policy = self.policies.default if naming is None else self.policies.of(name)
+        policy = self._policy(DEFAULT if naming is None else name, request)
         scope = request.scope.digest()
         key = exact_key(scope, name, request.question)
         request_id = f"req-{secrets.token_hex(16)}"
@@ -203,7 +224,7 @@ class Engine:
         record = self.catalog.exact(lookup.key)
         if lookup.naming is None:
             if record is not None:
-                lookup = replace(lookup, policy=self.policies.of(record.category))
+                lookup = replace(lookup, policy=self._policy(record.category, lookup.request))
             elif self._tells(lookup.request) and not lookup.request.controls.no_cache:
                 return None  # examples say first what kind of question it is
         candidates = [] if record is None else [self._candidate(lookup, record, 1.0, Tier.EXACT)]
@@ -246,6 +267,13 @@ class Engine:
         if self.teaching is None or lookup.dry or not isinstance(decision, Hit):
             return decision
         return self.teaching.audit(lookup.pair, lookup.id, decision, aside=self.audits_aside)
+
+    def stale(self, lookup: Lookup) -> Decision | None:
+        """Decide once more after the model has failed; ``None`` when the policy allows no more."""
+        lookup = replace(self.named(lookup), dry=True, on_error=True)
+        if lookup.policy.stale_if_error is None:
+            return None
+        return self.exact(lookup) or self.semantic(lookup)
 
     def named(self, lookup: Lookup) -> Lookup:
         """Return the lookup with its category named, by examples if nothing else does."""
@@ -319,6 +347,7 @@ class Engine:
             tenant=request.scope.tenant,
             namespace=request.scope.namespace,
             named=lookup.key == lookup.pair,
+            sources=written(request.controls.sources, self.sources),
             provenance=provenance or Provenance(),
         )
         record = Record(
@@ -335,6 +364,7 @@ class Engine:
             tenant=entry.tenant,
             size=entry.size,
             cost=entry.cost,
+            sources=entry.sources,
         )
         # Two answers to one question must reach the store and the index in the same order.
         # Found before the entry itself is among them; a request that was considered has them.
@@ -344,7 +374,10 @@ class Engine:
             near = self._nearest(lookup, vector, -1.0)
         with self._keeping[lookup.key[0] % len(self._keeping)]:
             self.store.put(entry)
-            self.catalog.add(record, vector)
+            before = self.catalog.add(record, vector)
+        if before is not None and before.answer and record.answer:
+            gap_s = now - before.created_at
+            self.changes.add(policy.name, gap_s, changed=before.answer != record.answer)
         if teaching is not None:
             teaching.learn(lookup.pair, request.question, policy, answer, near)
         if self.judging is not None:
@@ -406,15 +439,15 @@ class Engine:
         """Return a named lookup's policy with the thresholds that labels have given it."""
         if lookup.naming is None or self.teaching is None:
             return lookup.policy
-        return strictest(
-            [self.teaching.in_force(self.policies.of(n)) for n in lookup.naming.strict]
-        )
+        policies = [self._policy(name, lookup.request) for name in lookup.naming.strict]
+        return strictest([self.teaching.in_force(policy) for policy in policies])
 
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
         categories = report(self.stats.by_category(), self.catalog.counts())
         held = self.catalog.byte_counts()
         for name, found in categories.items():
+            found["freshness"] = self.changes.report(self.policies.of(name))
             found["bytes"] = held.get(name, 0)
             found["guaranteed_entries"] = int(self.room.guaranteed_entries.get(name, 0))
             found["eviction"] = self.policies.of(name).eviction
@@ -438,6 +471,7 @@ class Engine:
         *classifiers: tuple[str, Classifier],
         nearest: Nearest | None,
         sure: float,
+        sources: Versions,
         judging: Judging | None,
     ) -> None:
         """Put other policies, classifiers and a verifier in force, from the next request on.
@@ -450,11 +484,13 @@ class Engine:
             self.judging = self._briefed(judging)
         self.policies = policies
         self.room = room
+        self.sources = sources
         self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
 
     def tidy(self) -> None:
         """Delete what has expired, save statistics and labels, follow other processes' labels."""
         self.upkeep.tidy()
+        self._save_changes()
         if self.learner is not None:
             self.learner.follow()
 
@@ -466,6 +502,7 @@ class Engine:
     def close(self) -> None:
         """Save the counters and what was learned, and close the store."""
         self.upkeep.flush()
+        self._save_changes()
         if self.learner is not None:
             self.learner.close()
         self.store.close()
@@ -474,6 +511,14 @@ class Engine:
     def learner(self) -> Learner | None:
         """What learns in service, if anything does."""
         return None if self.teaching is None else self.teaching.learner
+
+    def _save_changes(self) -> None:
+        data = self.changes.take()
+        if data is not None:
+            try:
+                self.store.put_memo(_CHANGES, data)
+            except StoreError as error:
+                self.faults.report(DEFAULT, "store", error)
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -495,6 +540,19 @@ class Engine:
             judging.learn(self.catalog.questions())
         return judging
 
+    def _policy(self, name: str, request: Request) -> Category:
+        """Return a category's policy for one question: a cue of haste shortens its time to live."""
+        policy = self.policies.of(name)
+        limit = policy.cue_ttl
+        if limit is None or not has_cue(request.question):
+            return policy
+        if policy.ttl_s is not None and policy.ttl_s <= float(limit):
+            return policy
+        return replace(policy, ttl=limit)
+
+    def _grace_of(self, category: str) -> float:
+        return self.policies.of(category).grace_s(on_error=True)
+
     def _tells(self, request: Request) -> bool:
         """Return whether examples are to say what kind of question this is."""
         return (
@@ -509,7 +567,7 @@ class Engine:
         return replace(
             lookup,
             naming=naming,
-            policy=strictest([self.policies.of(name) for name in naming.strict]),
+            policy=strictest([self._policy(name, lookup.request) for name in naming.strict]),
             pair=exact_key(lookup.scope, naming.category, lookup.request.question),
         )
 
@@ -533,7 +591,12 @@ class Engine:
     def _decide(self, lookup: Lookup, candidates: Sequence[Candidate]) -> Decision:
         now, blocked = self.clock(), self._blocked(lookup)
         decision = decide(
-            candidates, request=lookup.request, policy=lookup.policy, now=now, blocked=blocked
+            candidates,
+            request=lookup.request,
+            policy=lookup.policy,
+            now=now,
+            blocked=blocked,
+            on_error=lookup.on_error,
         )
         if not lookup.dry:
             by = "policy"
@@ -601,6 +664,8 @@ class Engine:
     def _nearest(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Match]:
         now, blocked = self.clock(), self._blocked(lookup)
 
+        grace_s = lookup.policy.grace_s(on_error=lookup.on_error)
+
         def usable(record: Record, similarity: float) -> bool:
             objection = standing_objection(
                 self._candidate(lookup, record, similarity),
@@ -608,6 +673,7 @@ class Engine:
                 policy=lookup.policy,
                 now=now,
                 blocked=blocked,
+                grace_s=grace_s,
             )
             return objection is None
 
@@ -689,4 +755,5 @@ class Engine:
             tier,
             probability,
             self._feedback.strikes(record.key),
+            outdated(record.sources, self.sources) if record.sources else "",
         )

@@ -48,9 +48,9 @@ class Entry:
 
     ``vector`` is float16 of shape ``(dimensions,)`` and length 1, or ``None`` for an entry that
     only the exact tier serves. ``named`` is whether the request's caller or a rule named the
-    category; else examples did or nobody, and an equal request is known before its vector is. Times
-    are seconds since the epoch; ``expires_at`` is never moved by
-    a hit. The texts stay out of ``repr``.
+    category; else examples did or nobody, and an equal request is known before its vector is.
+    ``sources`` are those it was made of with their versions, see ``sources``. Times are seconds
+    since the epoch; ``expires_at`` is never moved by a hit. The texts stay out of ``repr``.
     """
 
     id: str
@@ -66,6 +66,7 @@ class Entry:
     tenant: str = ""
     namespace: str = ""
     named: bool = True
+    sources: str = ""
     provenance: Provenance = field(default_factory=Provenance)
 
     @property

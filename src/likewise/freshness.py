@@ -8,15 +8,44 @@ whether at least one fell into its gap; the rate is that of the largest likeliho
 from __future__ import annotations
 
 import math
+import re
+import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import msgspec
+
+from likewise.category import Category
+
+_CUE = re.compile(
+    r"\b(?:today|tonight|tomorrow|yesterday|now|nowadays|current(?:ly)?|latest|newest|recent(?:ly)?"
+    r"|breaking|live|so far|as of|at (?:the moment|present)"
+    r"|(?:this|last|next|coming) (?:week(?:end)?|month|year|morning|afternoon|evening|night|season)"
+    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+    r"|heute|jetzt|gestern|morgen|aktuell\w*|neueste\w*|aujourd'hui|maintenant|hoy|ahora)\b",
+    re.IGNORECASE,
+)
 
 _LEAST_REASKED = 20
 """Pairs below which a rate is a guess."""
 
+STALE = 0.05
+"""Share of stale hits that a proposed time to live aims at."""
+
+_DAY_S = 86400.0
 _STEPS = 60
 _SLOWEST, _FASTEST = 1e-9, 10.0
 """Changes a second between which a rate is looked for."""
+
+
+def has_cue(question: str) -> bool:
+    """Return whether a question says that its answer will not be right for long.
+
+    >>> has_cue("What is the latest version?"), has_cue("What is a version?")
+    (True, False)
+    """
+    return _CUE.search(question) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +109,61 @@ def volatility(gaps: Sequence[float], changed: Sequence[bool]) -> Volatility:
         middle = (low + high) / 2
         low, high = (middle, high) if slope(math.exp(middle)) > 0 else (low, middle)
     return Volatility(count, changes, math.exp(low))
+
+
+class Changes:
+    """The latest times each category's questions were asked again; safe to use from many threads.
+
+    Only what took the place of an older answer to the same question is seen: after its time, by a
+    refresh, or because a caller asked past the cache.
+    """
+
+    def __init__(self, most: int = 2_000) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._seen: dict[str, deque[tuple[float, bool]]] = {}
+        self._unsaved = False
+
+    def add(self, category: str, gap_s: float, *, changed: bool) -> None:
+        """Take note of an answer that came ``gap_s`` seconds after the one before."""
+        if gap_s <= 0:
+            return
+        with self._lock:
+            self._seen.setdefault(category, deque(maxlen=self._most)).append((gap_s, changed))
+            self._unsaved = True
+
+    def of(self, category: str) -> Volatility:
+        """Return how fast a category's answers change."""
+        with self._lock:
+            seen = list(self._seen.get(category, ()))
+        return volatility([gap for gap, _ in seen], [changed for _, changed in seen])
+
+    def report(self, policy: Category) -> dict[str, float | int | None]:
+        """Return what is known of a category's freshness, ready for JSON."""
+        found = self.of(policy.name)
+        rate, ttl_s = found.rate, policy.ttl_s
+        return {
+            "ttl_s": ttl_s,
+            "reasked": found.reasked,
+            "changed": found.changed,
+            "changes_per_day": None if rate is None else rate * _DAY_S,
+            "expected_stale": None if rate is None or ttl_s is None else stale_share(rate * ttl_s),
+            "proposed_ttl_s": found.ttl_s(STALE),
+        }
+
+    def take(self) -> bytes | None:
+        """Return everything as bytes when something is new since the last call."""
+        with self._lock:
+            if not self._unsaved:
+                return None
+            self._unsaved = False
+            return msgspec.json.encode({name: list(seen) for name, seen in self._seen.items()})
+
+    def load(self, data: bytes) -> None:
+        """Take over what ``take`` gave; damaged data is passed over."""
+        try:
+            known = msgspec.json.decode(data, type=dict[str, list[tuple[float, bool]]])
+        except msgspec.DecodeError:
+            return
+        with self._lock:
+            self._seen = {name: deque(seen, maxlen=self._most) for name, seen in known.items()}

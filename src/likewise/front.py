@@ -23,6 +23,7 @@ from likewise.policy import Hit
 from likewise.rebuild import Progress
 from likewise.request import Controls, Request
 from likewise.scope import Scope
+from likewise.sources import check_source
 from likewise.stores import Store
 
 T = TypeVar("T")
@@ -112,6 +113,7 @@ def request_of(
     similarity_threshold: float | None = None,
     max_age: float | str | None = None,
     ttl: float | str | None = None,
+    sources: Sequence[str] = (),
 ) -> Request:
     """Return a request made of plain arguments.
 
@@ -129,6 +131,7 @@ def request_of(
         max_age_s=None if max_age is None else seconds(max_age, what="max_age"),
         ttl_s=None if ttl is None else seconds(ttl, what="ttl"),
         similarity_threshold=similarity_threshold,
+        sources=tuple(check_source(name) for name in sources),
     )
     return Request(question, _NO_SCOPE if scope is None else scope, controls)
 
@@ -139,4 +142,4 @@ def answered_meanwhile(engine: Engine, request: Request) -> Hit | None:
     decision = engine.guarded(lookup, engine.exact)
     if isinstance(decision, Hit):
         decision = engine.finish(lookup, decision)
-    return decision if isinstance(decision, Hit) else None
+    return decision if isinstance(decision, Hit) and not decision.stale_s else None

@@ -144,6 +144,22 @@ def strictest(policies: Sequence[Category]) -> Category:
         cacheable=all(p.cacheable for p in policies),
         exact_only=any(p.exact_only for p in policies),
         guards=tuple(dict.fromkeys(guard for p in policies for guard in p.guards)),
+        cue_ttl=_least([p.cue_ttl for p in policies]),
+        stale_while_revalidate=_common([p.stale_while_revalidate for p in policies]),
+        stale_if_error=_common([p.stale_if_error for p in policies]),
+        stale_on_429=all(p.stale_on_429 for p in policies),
+        refresh_ahead=_common([p.refresh_ahead for p in policies]),
         max_turns=min(p.max_turns for p in policies),
         max_temperature=min(p.max_temperature for p in policies),
     )
+
+
+def _least(limits: Sequence[float | str | None]) -> float | None:
+    """Return the least of some limits, of which ``None`` is no limit."""
+    return min((float(limit) for limit in limits if limit is not None), default=None)
+
+
+def _common(allowances: Sequence[float | str | None]) -> float | None:
+    """Return what all of some allowances allow, of which ``None`` is none."""
+    given = [float(allowance) for allowance in allowances if allowance is not None]
+    return min(given) if len(given) == len(allowances) else None

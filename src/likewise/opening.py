@@ -33,6 +33,7 @@ from likewise.learn.learner import Terms
 from likewise.learn.trees import require_fitting
 from likewise.learn.verifier import load_verifier
 from likewise.rebuild import Progress
+from likewise.sources import NO_SOURCES, Versions
 from likewise.stores import Store, open_store
 
 logger = logging.getLogger("likewise")
@@ -106,6 +107,7 @@ def from_config(
         sure=config.settings.classification.confidence,
         max_entries=config.settings.max_entries,
         max_bytes=_bytes(config.settings.max_bytes),
+        sources=config.sources,
         clock=clock,
         progress=progress,
         judging=judging_of(config),
@@ -223,6 +225,7 @@ def _engine(
     max_bytes: int | None,
     clock: Callable[[], float],
     progress: Progress | None,
+    sources: Versions = NO_SOURCES,
     judging: Judging | None = None,
     learning: Terms | None = None,
     judge: Judge | None = None,
@@ -243,6 +246,7 @@ def _engine(
             sure=sure,
             max_entries=max_entries,
             max_bytes=max_bytes,
+            sources=sources,
             clock=clock,
             progress=progress,
             judging=judging,

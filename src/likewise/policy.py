@@ -33,6 +33,8 @@ class Reason(StrEnum):
 
     EXACT = "exact"
     SIMILAR = "similar"
+    REVALIDATING = "stale-while-revalidate"
+    STALE_IF_ERROR = "stale-if-error"
     NO_CANDIDATE = "no-candidate"
     BELOW_THRESHOLD = "below-threshold"
     STALE = "stale"
@@ -58,8 +60,8 @@ class Candidate:
     ``similarity`` is the cosine of the two questions' vectors, 1.0 in the exact tier;
     ``probability`` what a verifier thinks of the pair, ``None`` when it was not asked; ``strikes``
     how many questions it was marked wrong for, each of which halves what its neighbourhood may lack
-    of certainty. Age, expiry
-    and epoch come from the index, so that a stale candidate costs no I/O.
+    of certainty; ``outdated`` names a source of which there is a newer version. Age, expiry and
+    epoch come from the index, so that a stale candidate costs no I/O.
     """
 
     entry_id: str
@@ -71,6 +73,7 @@ class Candidate:
     tier: Tier = Tier.SEMANTIC
     probability: float | None = None
     strikes: int = 0
+    outdated: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Hit:
         entry_id: The entry served; hand it to ``feedback`` or ``drop``.
         category: The category whose policy decided.
         tier: ``exact`` or ``semantic``.
-        reason: ``exact`` or ``similar``.
+        reason: ``exact`` or ``similar``; of a stale answer why it may be served all the same.
         similarity: Cosine of the two questions, 1.0 in the exact tier.
         threshold: The threshold in force.
         age_s: Seconds since the answer was stored.
@@ -89,6 +92,7 @@ class Hit:
         provenance: Where the answer came from.
         probability: That the answer is right, as a verifier sees it; ``None`` when not asked.
         audit: With which probability this hit was drawn to be audited; ``None`` when it was not.
+        stale_s: Seconds since its time to live was over; 0 for a fresh answer.
     """
 
     entry_id: str
@@ -102,6 +106,7 @@ class Hit:
     provenance: Provenance = field(default_factory=Provenance)
     probability: float | None = None
     audit: float | None = None
+    stale_s: float = 0.0
 
     def with_answer(self, answer: object, provenance: Provenance) -> Hit:
         """Return this hit with what the store held for it."""
@@ -158,12 +163,14 @@ def decide(
     policy: Category,
     now: float,
     blocked: Collection[str] = (),
+    on_error: bool = False,
 ) -> Decision:
     """Decide whether one of ``candidates`` may answer ``request``.
 
     The *nearest acceptable* candidate is taken, not the first above the threshold; where a verifier
     judged them, the most probable one. The reason of a miss is that of the first candidate in this
-    order, so it says what stood in the way of a hit.
+    order, so it says what stood in the way of a hit. A stale candidate is taken only when no fresh
+    one may be, and the policy allows it.
 
     Args:
         candidates: Entries of the request's own scope and category, in any order.
@@ -171,10 +178,34 @@ def decide(
         policy: The policy of the request's category.
         now: Seconds since the epoch.
         blocked: Entries that may not serve this question, because a user said so.
+        on_error: Whether the model has failed, which allows more staleness.
     """
     bypass = bypass_of(request, policy)
     if bypass is not None:
         return bypass
+    found = _decide(
+        candidates, request=request, policy=policy, now=now, blocked=blocked, grace_s=0.0
+    )
+    grace_s = policy.grace_s(on_error=on_error)
+    if isinstance(found, Hit) or not grace_s:
+        return found
+    late = _decide(
+        candidates, request=request, policy=policy, now=now, blocked=blocked, grace_s=grace_s
+    )
+    if isinstance(late, Hit):
+        return replace(late, reason=Reason.STALE_IF_ERROR if on_error else Reason.REVALIDATING)
+    return found
+
+
+def _decide(
+    candidates: Sequence[Candidate],
+    *,
+    request: Request,
+    policy: Category,
+    now: float,
+    blocked: Collection[str],
+    grace_s: float,
+) -> Hit | Miss:
     threshold = threshold_of(request, policy)
     exact_only = exact_only_of(request, policy)
     first_objection: Miss | None = None
@@ -183,7 +214,13 @@ def decide(
         if exact_only and not exact:
             continue
         found = _objection(
-            candidate, request=request, policy=policy, now=now, threshold=threshold, blocked=blocked
+            candidate,
+            request=request,
+            policy=policy,
+            now=now,
+            threshold=threshold,
+            blocked=blocked,
+            grace_s=grace_s,
         )
         if found is None:
             return Hit(
@@ -194,6 +231,7 @@ def decide(
                 similarity=candidate.similarity,
                 threshold=threshold,
                 age_s=max(0.0, now - candidate.created_at),
+                stale_s=lateness_of(candidate, policy=policy, now=now),
                 probability=candidate.probability,
             )
         if first_objection is None:
@@ -257,6 +295,7 @@ def _objection(
     now: float,
     threshold: float,
     blocked: Collection[str],
+    grace_s: float,
 ) -> tuple[Reason, str] | None:
     """Return why ``candidate`` may not be served, cheapest question first, or ``None``."""
     if candidate.tier is not Tier.EXACT:
@@ -273,7 +312,9 @@ def _objection(
             return Reason.IMPROBABLE, "no verifier has judged it"
         if least is not None and probability is not None and not probability >= least:
             return Reason.IMPROBABLE, f"{probability:.3f} below {least:.3f}"
-    return standing_objection(candidate, request=request, policy=policy, now=now, blocked=blocked)
+    return standing_objection(
+        candidate, request=request, policy=policy, now=now, blocked=blocked, grace_s=grace_s
+    )
 
 
 def _raised(threshold: float, strikes: int) -> float:
@@ -288,9 +329,12 @@ def standing_objection(
     policy: Category,
     now: float,
     blocked: Collection[str],
+    grace_s: float = 0.0,
 ) -> tuple[Reason, str] | None:
     """Return why ``candidate`` may not be served however near it is, or ``None``."""
-    stale = staleness_of(candidate, request=request, policy=policy, now=now)
+    stale = staleness_of(candidate, request=request, policy=policy, now=now, grace_s=grace_s)
+    if stale is None and candidate.outdated:
+        stale = f"there is a newer version of the source {candidate.outdated}"
     if stale is not None:
         return Reason.STALE, stale
     if candidate.entry_id in blocked:
@@ -318,16 +362,29 @@ class Dated(Protocol):
         """The policy's epoch it was stored in."""
 
 
-def staleness_of(candidate: Dated, *, request: Request, policy: Category, now: float) -> str | None:
-    """Return which limit of freshness the candidate passes, or ``None``."""
+def lateness_of(candidate: Dated, *, policy: Category, now: float) -> float:
+    """Return the seconds since the candidate's time to live was over, 0 while it is not."""
+    late = 0.0 if candidate.expires_at is None else now - candidate.expires_at
+    if policy.ttl_s is not None:
+        late = max(late, now - candidate.created_at - policy.ttl_s)
+    return max(late, 0.0)
+
+
+def staleness_of(
+    candidate: Dated, *, request: Request, policy: Category, now: float, grace_s: float = 0.0
+) -> str | None:
+    """Return which limit of freshness the candidate passes, or ``None``.
+
+    ``grace_s`` is for how long after its time to live it may be served; it moves no other limit.
+    """
     age_s = now - candidate.created_at
     if age_s < -_CLOCK_SKEW_S:
         return "stored in the future: a clock was set back"
     if candidate.epoch != policy.epoch:
         return f"of epoch {candidate.epoch}, in force is {policy.epoch}"
-    if candidate.expires_at is not None and now >= candidate.expires_at:
+    if candidate.expires_at is not None and now >= candidate.expires_at + grace_s:
         return "expired"
-    if policy.ttl_s is not None and age_s >= policy.ttl_s:
+    if policy.ttl_s is not None and age_s >= policy.ttl_s + grace_s:
         return "older than the category's ttl"
     max_age_s = request.controls.max_age_s
     if max_age_s is not None and age_s > max_age_s:

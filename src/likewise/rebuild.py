@@ -20,9 +20,17 @@ Progress = Callable[[int, int], None]
 
 
 def rebuild(
-    catalog: Catalog, store: Store, *, embedder: str, now: float, progress: Progress | None = None
+    catalog: Catalog,
+    store: Store,
+    *,
+    embedder: str,
+    now: float,
+    grace_of: Callable[[str], float] = lambda _: 0.0,
+    progress: Progress | None = None,
 ) -> None:
     """Fill ``catalog`` with what ``store`` holds, and delete there what has expired.
+
+    ``grace_of`` gives for how many seconds an entry of a category may be served after its time.
 
     An entry whose vector another embedder made is served by the exact tier only: its vector means
     nothing beside this embedder's.
@@ -41,7 +49,8 @@ def rebuild(
         for done, row in enumerate(store.scan(), start=1):
             if progress is not None:
                 progress(done, max(done, total))
-            if row.expires_at is not None and row.expires_at <= now:
+            late = 0.0 if row.expires_at is None else now - row.expires_at
+            if row.expires_at is not None and late >= grace_of(row.category):
                 expired.append(row.id)
                 continue
             # One object for all entries of a scope or a tenant: thousands share it.
@@ -83,4 +92,5 @@ def _record(row: IndexRow, scope: bytes, tenant: str, *, indexed: bool) -> Recor
         tenant=tenant,
         size=row.size,
         cost=row.cost,
+        sources=row.sources,
     )

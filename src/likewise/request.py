@@ -18,6 +18,7 @@ class Controls:
         max_age_s: Accept no answer older than this many seconds.
         ttl_s: Keep the new answer no longer than this many seconds.
         similarity_threshold: Accept nothing less similar; below the category's it has no effect.
+        sources: What the new answer is made of: it is revoked when one of them has a new version.
     """
 
     category: str | None = None
@@ -26,6 +27,7 @@ class Controls:
     max_age_s: float | None = None
     ttl_s: float | None = None
     similarity_threshold: float | None = None
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from likewise.policy import Bypass, Decision, Hit, Miss, Tier
+from likewise.policy import Bypass, Decision, Hit, Miss, Reason, Tier
 
 ADDITIVE = (
     "requests",
@@ -18,6 +18,8 @@ ADDITIVE = (
     "stored",
     "evicted",
     "expired",
+    "stale_hits",
+    "refreshes",
     "by_examples",
     "in_doubt",
     "feedback_right",
@@ -58,8 +60,10 @@ class Stats:
         match decision:
             case Hit():
                 what = "exact_hits" if decision.tier is Tier.EXACT else "semantic_hits"
+                if decision.reason in (Reason.REVALIDATING, Reason.STALE_IF_ERROR):
+                    saved["stale_hits"] = 1.0
                 provenance = decision.provenance
-                saved = {
+                saved |= {
                     "saved_s": max(0.0, (provenance.latency_s or 0.0) - lookup_s),
                     "saved_tokens": float(provenance.total_tokens),
                     "saved_usd": provenance.cost_usd or 0.0,

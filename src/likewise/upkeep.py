@@ -19,8 +19,9 @@ _EVERY_S = 30.0
 class Upkeep:
     """Deletes from store and index alike. Safe to use from many threads.
 
-    ``room`` gives how much may be held; ``forgotten`` is told of the entries that somebody had
-    deleted, ``None`` for too many to name.
+    ``room`` gives how much may be held, ``grace_of`` for how many seconds after its time an entry
+    of a category is kept, because it may be served then; ``forgotten`` is told of the entries that
+    somebody had deleted, ``None`` for too many to name.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Upkeep:
         faults: Faults,
         clock: Callable[[], float],
         room: Callable[[], Room],
+        grace_of: Callable[[str], float] = lambda _: 0.0,
         forgotten: Callable[[Sequence[str] | None], None] = lambda _: None,
     ) -> None:
         self._store = store
@@ -40,6 +42,7 @@ class Upkeep:
         self._faults = faults
         self._clock = clock
         self._room = room
+        self._grace_of = grace_of
         self._forgotten = forgotten
         self._tidied_at = clock()
 
@@ -63,7 +66,7 @@ class Upkeep:
     def tidy(self) -> None:
         """Delete what has expired and hand the counters to the store; no fault gets out."""
         now = self._tidied_at = self._clock()
-        expired = self._catalog.expired(now)
+        expired = self._catalog.expired(now, self._grace_of)
         if expired:
             self._discard(expired, why="expired")
         self.flush()

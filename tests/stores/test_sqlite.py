@@ -185,6 +185,7 @@ def test_the_schema_before_is_taken_forward(path: Path) -> None:
     for statement in (
         "ALTER TABLE entries DROP COLUMN answer_digest",
         "ALTER TABLE entries DROP COLUMN named",
+        "ALTER TABLE entries DROP COLUMN sources",
         "DROP TABLE labels",
         "DROP TABLE memos",
         "UPDATE entries SET answer = x'00' WHERE id = 'b'",

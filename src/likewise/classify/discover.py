@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from likewise.embed import Vectors
 from likewise.errors import ConfigError
-from likewise.freshness import Volatility, volatility
+from likewise.freshness import STALE, Volatility, volatility
 
 _COMPONENTS = 24
 _LEAST_SIZE = 15
@@ -41,7 +41,6 @@ _LEAST_LABELS = 20
 _THRESHOLDS = tuple(round(0.86 + 0.01 * step, 2) for step in range(14))
 _AGREEING = 0.98
 _DEFAULT_THRESHOLD = 0.95
-_STALE = 0.05
 _LONGEST_TTL_S = 30 * 86400.0
 _SHORTEST_TTL_S = 60.0
 
@@ -295,7 +294,7 @@ def _volatility(
 def _ttl(found: Volatility) -> float | None:
     if found.rate is None:
         return None
-    ttl_s = found.ttl_s(_STALE)
+    ttl_s = found.ttl_s(STALE)
     return _LONGEST_TTL_S if ttl_s is None else min(max(ttl_s, _SHORTEST_TTL_S), _LONGEST_TTL_S)
 
 

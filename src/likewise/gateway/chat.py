@@ -11,16 +11,18 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from likewise.aio import AsyncCache
+from likewise.category import Category
 from likewise.config import GatewaySettings, PriceSettings
 from likewise.engine import Lookup
 from likewise.entry import Provenance, new_entry_id
-from likewise.errors import ConfigError, LikewiseError, RequestError
+from likewise.errors import ConfigError, LikewiseError, RequestError, UpstreamError
 from likewise.gateway.call import ModelCall
 from likewise.gateway.client import ClientGone, header_map, leaving, read_body, until_gone
 from likewise.gateway.errors import send_error
 from likewise.gateway.flight import Flight, Listener
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.proxy import Proxy
+from likewise.gateway.refresh import Refreshes
 from likewise.gateway.reply import Reply, headers_of, served, whole
 from likewise.gateway.upstream import Headers, Upstream, given_up
 from likewise.gateway.wire import completion as wire
@@ -40,6 +42,12 @@ _IDENTITY_HEADERS = (
     "x-user-id",
 )
 """Headers that say who asks. All go to the model, which may answer by any of them."""
+
+_FAILURES = frozenset({500, 502, 503, 504})
+"""What RFC 5861 counts as an error of the model; its refusal for load is a choice of its own."""
+
+_LIMITED = 429
+_NO_ANSWER = 502
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,8 @@ class ChatEndpoint:
         self._metrics = metrics
         self._shared: dict[bytes, Shared] = {}
         self._flights: set[Flight] = set()
+        self._refreshes = Refreshes(settings.refreshes_per_minute, time.monotonic)
+        self._refreshing: set[bytes] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -132,6 +142,8 @@ class ChatEndpoint:
             decision = Miss(decision.category, Reason.GONE)
         self._metrics.decided(decision, time.perf_counter() - lookup.started)
         if isinstance(decision, Hit):
+            if decision.audit is None:
+                self._refresh(call, lookup, decision, scope)
             headers = self._headers(decision, decision.entry_id, lookup)
             reply = Reply(call.stream, call.include_usage, headers)
             await reply.send_completion(served(decision.answer, self._settings.usage_on_hit), send)
@@ -154,9 +166,40 @@ class ChatEndpoint:
             hide_usage=shared.brings_usage and not call.include_usage,
         )
         try:
-            await until_gone(reply.pass_on(listener, send), leaving(receive))
+            delivered = self._deliver(reply, listener, lookup, decision, send)
+            await until_gone(delivered, leaving(receive))
         finally:
             listener.leave()
+
+    async def _deliver(
+        self,
+        reply: Reply,
+        listener: Listener,
+        lookup: Lookup,
+        decision: Miss | Bypass,
+        send: Send,
+    ) -> None:
+        """Hand on what the model says, or a stale answer in place of its failure."""
+        policy = self._cache.engine.policies.of(decision.category)
+        if isinstance(decision, Miss) and policy.stale_if_error is not None:
+            stale = await self._instead(lookup, policy, listener)
+            if stale is not None:
+                reply = replace(reply, headers=self._headers(stale, stale.entry_id, lookup))
+                answer = served(stale.answer, self._settings.usage_on_hit)
+                await reply.send_completion(answer, send)
+                return
+        await reply.pass_on(listener, send)
+
+    async def _instead(self, lookup: Lookup, policy: Category, listener: Listener) -> Hit | None:
+        """Return a stale answer when the model fails and the policy allows one."""
+        try:
+            status = (await listener.head()).status
+        except UpstreamError:
+            status = _NO_ANSWER
+        if status not in _FAILURES and not (status == _LIMITED and policy.stale_on_429):
+            return None
+        stale = await self._cache.stale(lookup)
+        return stale if stale is not None and wire.is_well_formed(stale.answer) else None
 
     async def _stored_meanwhile(self, lookup: Lookup) -> tuple[str, dict[str, Any]] | None:
         """Return the answer of a shared call that landed while this request was looked up."""
@@ -203,6 +246,25 @@ class ChatEndpoint:
         if shares:
             self._shared[lookup.key] = begun
         return begun, flight.join()
+
+    def _refresh(self, call: ChatCall, lookup: Lookup, hit: Hit, scope: Scope) -> None:
+        """Fetch a fresh answer aside for a hit that is stale, or soon will be."""
+        engine = self._cache.engine
+        if self._upstream.ended or call.request.controls.no_store or lookup.key in self._refreshing:
+            return
+        if not self._refreshes.due(hit, engine.policies.of(hit.category)):
+            return
+        engine.stats.add(hit.category, refreshes=1)
+        model_call = ModelCall(
+            call,
+            scope,
+            upstream=self._upstream,
+            metrics=self._metrics,
+            add_usage=self._stream_usage,
+        )
+        self._refreshing.add(lookup.key)
+        flight = self._depart(call, lookup, model_call, new_entry_id())
+        flight.task.add_done_callback(lambda _: self._refreshing.discard(lookup.key))
 
     def _audit(self, call: ChatCall, lookup: Lookup, hit: Hit, scope: Scope) -> None:
         """Ask the model what it would have said to a question that a hit has answered."""

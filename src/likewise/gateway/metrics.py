@@ -120,6 +120,8 @@ class _EngineCollector(Collector):
         ("stored", "likewise_stored", "Entries stored."),
         ("evicted", "likewise_evicted", "Entries evicted by a quota."),
         ("expired", "likewise_expired", "Entries deleted after their time to live."),
+        ("stale_hits", "likewise_stale_hits", "Hits served after their time to live."),
+        ("refreshes", "likewise_refreshes", "Fresh answers fetched aside."),
         ("by_examples", "likewise_by_examples", "Questions whose category examples named."),
         ("in_doubt", "likewise_in_doubt", "Of these, under the strictest of several policies."),
         ("labels", "likewise_labels", "Labels: answers compared with those of the nearest."),

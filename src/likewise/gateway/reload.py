@@ -69,6 +69,7 @@ class Follower:
                 ("rule", Rules(config.rules)),
                 nearest=nearest_of(config.examples, engine.embedder),
                 sure=config.settings.classification.confidence,
+                sources=config.sources,
                 judging=judging,
             )
         except ConfigError as error:

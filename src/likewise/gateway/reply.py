@@ -113,7 +113,7 @@ def _without_entry(headers: Headers) -> Headers:
 def headers_of(decision: Decision, entry_id: str | None, request_id: str) -> Headers:
     """Return the headers that tell a client what the cache decided."""
     values = {
-        "x-cache": type(decision).__name__.upper(),
+        "x-cache": _outcome(decision),
         "x-likewise-category": decision.category,
         "x-likewise-reason": decision.reason,
         "x-likewise-request-id": request_id,
@@ -129,6 +129,12 @@ def headers_of(decision: Decision, entry_id: str | None, request_id: str) -> Hea
     if isinstance(decision, Hit | Miss) and decision.similarity is not None:
         values["x-likewise-similarity"] = f"{decision.similarity:.4f}"
     return [(name.encode(), value.encode()) for name, value in values.items()]
+
+
+def _outcome(decision: Decision) -> str:
+    if isinstance(decision, Hit) and decision.stale_s:
+        return "STALE"
+    return type(decision).__name__.upper()
 
 
 def served(answer: dict[str, Any], usage_on_hit: UsageOnHit) -> dict[str, Any]:

@@ -11,8 +11,9 @@ class Record:
 
     ``answer`` is the digest of its answer, 0 when that is not known: whether two entries agree can
     be told without I/O. ``tenant`` is whose it is, ``size`` its bytes with answer and vector, and
-    ``cost`` the seconds of a model that it takes to make it again. ``label`` is the entry's row in
-    its partition, ``-1`` while it has none; only the partition writes it.
+    ``cost`` the seconds of a model that it takes to make it again, ``sources`` what it was made of.
+    ``label`` is the entry's row in its partition, ``-1`` while it has none; only the partition
+    writes it.
     """
 
     entry_id: str
@@ -28,3 +29,4 @@ class Record:
     tenant: str = ""
     size: int = 1
     cost: float = 1.0
+    sources: str = ""

@@ -24,6 +24,7 @@ class IndexRow:
     embedder: str
     answer_digest: int
     named: bool
+    sources: str
     tenant: str
     size: int
     cost: float

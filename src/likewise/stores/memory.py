@@ -84,6 +84,7 @@ class MemoryStore(Store):
                 embedder=e.embedder,
                 answer_digest=answer_digest(decode_answer(answer)),
                 named=e.named,
+                sources=e.sources,
                 tenant=e.tenant,
                 size=size_of(e.question, answer, e.vector),
                 cost=e.cost,

@@ -52,7 +52,8 @@ CREATE TABLE entries (
     answer BLOB NOT NULL,
     checksum INTEGER NOT NULL,
     answer_digest INTEGER NOT NULL,
-    named INTEGER NOT NULL
+    named INTEGER NOT NULL,
+    sources TEXT NOT NULL
 );
 CREATE INDEX entries_by_category ON entries (category);
 CREATE TABLE verdicts (
@@ -80,16 +81,21 @@ CREATE TABLE memos (
 """
 """Since schema 2."""
 
+_FROM_SCHEMA_2 = """
+ALTER TABLE entries ADD COLUMN named INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE entries ADD COLUMN sources TEXT NOT NULL DEFAULT ''
+"""
+
 _COLUMNS = (
     "id, key, scope, category, tenant, namespace, question, created_at, expires_at, epoch, "
-    "embedder, vector, provenance, answer, checksum, answer_digest, named"
+    "embedder, vector, provenance, answer, checksum, answer_digest, named, sources"
 )
 _SLOTS = ", ".join("?" * len(_COLUMNS.split(", ")))
 _PUT = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({_SLOTS})"  # noqa: S608 - constants
 _GET = f"SELECT {_COLUMNS} FROM entries WHERE id = ?"  # noqa: S608 - constants
 _SCANNED = [
     "id", "scope", "category", "question", "created_at", "expires_at", "epoch", "embedder",
-    "answer_digest", "named", "tenant", "provenance",
+    "answer_digest", "named", "sources", "tenant", "provenance",
 ]  # fmt: skip
 _SCAN = (
     f"SELECT seq, {', '.join(_SCANNED)}, "  # noqa: S608 - constants
@@ -153,6 +159,7 @@ class SQLiteStore(Store):
             crc32(answer),
             entry.answer_digest,
             entry.named,
+            entry.sources,
         )
         with self._transaction() as db:
             old = db.execute("SELECT id FROM entries WHERE key = ?", (entry.key,)).fetchall()
@@ -311,7 +318,7 @@ class SQLiteStore(Store):
             if version < 2:
                 _from_schema_1(db)
             if version < 3:
-                db.execute("ALTER TABLE entries ADD COLUMN named INTEGER NOT NULL DEFAULT 1")
+                _execute(db, _FROM_SCHEMA_2)
         db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         db.execute("COMMIT")
 

@@ -12,9 +12,11 @@ from likewise import schema
 from likewise.category import check_name
 from likewise.errors import ConfigError, RequestError
 from likewise.request import Controls
+from likewise.sources import check_source
 
 CATEGORY_HEADER = "x-likewise-category"
 NAMESPACE_HEADER = "x-likewise-namespace"
+SOURCES_HEADER = "x-likewise-sources"
 
 
 class CacheField(msgspec.Struct, kw_only=True, rename="kebab"):
@@ -27,6 +29,7 @@ class CacheField(msgspec.Struct, kw_only=True, rename="kebab"):
     use_cache: bool = True
     namespace: str = ""
     category: str | None = None
+    sources: list[str] = []
     similarity_threshold: float | None = msgspec.field(default=None, name="similarity_threshold")
 
 
@@ -50,6 +53,8 @@ def asked_of(headers: Mapping[str, str], field: object) -> Asked:
         body = schema.read(CacheField, field, "cache:")
         category = headers.get(CATEGORY_HEADER) or body.category
         category = None if category is None else check_name(category.strip().lower())
+        given = [name.strip() for name in headers.get(SOURCES_HEADER, "").split(",")]
+        sources = tuple(check_source(name) for name in (*given, *body.sources) if name)
     except ConfigError as error:
         raise RequestError(str(error), param="cache") from error
     directives = _directives(headers.get("cache-control", ""))
@@ -65,6 +70,7 @@ def asked_of(headers: Mapping[str, str], field: object) -> Asked:
         max_age_s=min((age for age in ages if age is not None), default=None),
         ttl_s=_seconds(body.ttl, "cache.ttl"),
         similarity_threshold=threshold,
+        sources=sources,
     )
     return Asked(controls, headers.get(NAMESPACE_HEADER, "") or body.namespace)
 
