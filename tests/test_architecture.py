@@ -24,8 +24,8 @@ NO_IO = {
 INNER_ORDER = [
     *VALUES, "page", "breaker", "embed", "testing", "freshness", "classify", "index", "stores",
     "schema", "config", "vectors", "pools", "catalog", "stats", "faults", "naming", "feedback",
-    "receipts", "upkeep", "rebuild", "learn", "teaching", "engine", "opening", "explain", "front",
-    "aio", "cache",
+    "receipts", "upkeep", "rebuild", "learn", "teaching", "lookup", "neighbours", "engine",
+    "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

@@ -21,7 +21,6 @@ from likewise.sources import check_source, outdated, written
 from likewise.stores import MemoryStore
 from likewise.testing import FakeClock, HashingEmbedder
 
-
 Open = Callable[..., Cache]
 
 GIT = "How do I undo a commit in git?"
@@ -161,7 +160,7 @@ def test_grace_moves_no_other_limit(open_cache: Open, clock: FakeClock) -> None:
     clock.advance(3700)
     assert isinstance(cache.check(GIT, category="git"), Hit)
     assert isinstance(cache.check(GIT, category="git", max_age=3600), Miss)
-    cache._engine.policies = Policies(categories={"git": one(epoch=1)[0]})
+    cache._engine.force.policies = Policies(categories={"git": one(epoch=1)[0]})
     assert isinstance(cache.check(GIT, category="git"), Miss)
 
 
@@ -177,7 +176,7 @@ def test_a_stale_candidate_never_touches_the_store(open_cache: Open, clock: Fake
         assert isinstance(miss, Miss)
         assert miss.reason is Reason.STALE
     clock.advance(-3660)
-    cache._engine.sources = {"handbook": "2"}
+    cache._engine.force.sources = {"handbook": "2"}
     for question in (GIT, LIKE):
         miss = cache.check(question, category="git")
         assert isinstance(miss, Miss)
@@ -233,7 +232,7 @@ def test_answer_serves_stale_when_the_model_fails(open_cache: Open, clock: FakeC
 def test_a_new_version_of_a_source_revokes_at_once(open_cache: Open) -> None:
     """Only what was made of it; an unknown source has no version until it gets one."""
     cache = open_cache(categories=one())
-    cache._engine.sources = {"handbook": "1", "prices": "7"}
+    cache._engine.force.sources = {"handbook": "1", "prices": "7"}
     cache.store("made of both", "x", category="git", sources=["prices", "handbook"])
     cache.store("made of prices", "x", category="git", sources=["prices"])
     cache.store("made of wiki", "x", category="git", sources=["wiki"])
@@ -244,9 +243,9 @@ def test_a_new_version_of_a_source_revokes_at_once(open_cache: Open) -> None:
         return [isinstance(cache.check(f"made of {n}", category="git"), Hit) for n in names]
 
     assert served() == [True] * 4
-    cache._engine.sources = {"handbook": "2", "prices": "7"}
+    cache._engine.force.sources = {"handbook": "2", "prices": "7"}
     assert served() == [False, True, True, True]
-    cache._engine.sources = {"handbook": "2", "prices": "7", "wiki": "1"}
+    cache._engine.force.sources = {"handbook": "2", "prices": "7", "wiki": "1"}
     assert served() == [False, True, False, True]
 
 

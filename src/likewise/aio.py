@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar, cast
 
 from likewise.breaker import CircuitBreaker
-from likewise.engine import Engine, Lookup
+from likewise.engine import Engine
 from likewise.entry import Entry, Provenance
 from likewise.explain import Explanation, explain
 from likewise.front import Front, answered_meanwhile, request_of
+from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
 from likewise.request import Request
 from likewise.scope import Scope

@@ -266,14 +266,12 @@ _TAXONOMY = (
         "prices",
         similarity_threshold=0.96,
         ttl=120.0,
-        quota=0.05,
         description="Prices, rates and quotes: right for minutes.",
     ),
     Category(
         "news",
         similarity_threshold=0.96,
         ttl=600.0,
-        quota=0.05,
         description="News, weather, scores: right for minutes.",
     ),
     Category(

@@ -17,8 +17,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,12 +33,14 @@ from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
-from likewise.freshness import Changes, has_cue
+from likewise.freshness import Changes
 from likewise.index import Match, Record
 from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging
 from likewise.learn.learner import Learner, Terms
+from likewise.lookup import InForce, Lookup
 from likewise.naming import Namer, Naming, strictest
+from likewise.neighbours import Neighbours
 from likewise.policy import (
     Candidate,
     Decision,
@@ -50,21 +51,18 @@ from likewise.policy import (
     bypass_of,
     decide,
     exact_only_of,
-    standing_objection,
     threshold_of,
 )
 from likewise.pools import room_of
 from likewise.rebuild import Progress, rebuild
 from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
-from likewise.sources import NO_SOURCES, Versions, outdated, written
+from likewise.sources import NO_SOURCES, Versions, written
 from likewise.stats import Stats, report
 from likewise.stores import Store
 from likewise.teaching import Teaching, may_learn
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
-
-"""Categories that callers may name beyond the listed ones: bounds statistics and memory."""
 
 _CHANGES = "changes"
 """Name of the memo that keeps how answers changed."""
@@ -72,35 +70,6 @@ _CHANGES = "changes"
 _KEY_LOCKS = 64
 
 D = TypeVar("D", Decision, Decision | None)
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """A request on its way through the cache.
-
-    Attributes:
-        request: What was asked.
-        policy: Under which it is decided; the default's until something has named the category.
-        scope: Digest of its scope.
-        key: Its identity in the exact tier.
-        started: When, by ``time.perf_counter``.
-        id: The request's.
-        naming: What named its category, ``None`` until something has.
-        pair: Identity of the question within its category, by which feedback and labels find it.
-        dry: Leave no trace of it, for explanations.
-        on_error: Whether the model has failed, so that more staleness may be allowed.
-    """
-
-    request: Request
-    policy: Category
-    scope: bytes
-    key: bytes
-    started: float
-    id: str
-    naming: Naming | None
-    pair: bytes
-    dry: bool = False
-    on_error: bool = False
 
 
 class Engine:
@@ -148,17 +117,17 @@ class Engine:
     ) -> None:
         self.store = store
         self.embedder = embedder
-        self.policies = policies
+        self.force = InForce(policies, sources)
         self.max_entries = max_entries
         self.clock = clock
         self.stats = Stats()
         self.faults = Faults(self.stats)
         self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
         self.catalog = Catalog(
-            embedder.dimensions, eviction=lambda name: eviction_of(self.policies.of(name).eviction)
+            embedder.dimensions,
+            eviction=lambda name: eviction_of(self.force.policies.of(name).eviction),
         )
         self.max_bytes = max_bytes
-        self.sources = sources
         self.room = room_of(policies, max_entries=max_entries, max_bytes=max_bytes)
         self.receipts = Receipts()
         self._vectors = VectorMemo(embedder)
@@ -186,24 +155,26 @@ class Engine:
             self.changes.load(known)
         self.audits_aside = False
         """Whether the front door audits hits off the caller's path; else an audit is a miss."""
-        self.judging = self._briefed(
+        self.force.judging = self._briefed(
             Judging(None) if judging is None and learning is not None else judging
         )
-        self.teaching: Teaching | None = None
-        if learning is not None and self.judging is not None:
-            self.teaching = Teaching(
-                judging=self.judging,
+        if learning is not None and self.force.judging is not None:
+            self.force.teaching = Teaching(
+                judging=self.force.judging,
                 judge=judge,
                 store=store,
                 embedder=embedder.name,
                 stats=self.stats,
                 faults=self.faults,
                 # Other policies may come into force.
-                policy_of=lambda name: self.policies.of(name),  # noqa: PLW0108
+                policy_of=lambda name: self.force.policies.of(name),  # noqa: PLW0108
                 categories=len(policies.categories) + 1,
                 terms=learning,
             )
         self._feedback = Feedback(store)
+        self._near = Neighbours(
+            catalog=self.catalog, feedback=self._feedback, clock=clock, force=self.force
+        )
         self.upkeep.evict()
 
     # -- a lookup ---------------------------------------------------------------------------------
@@ -213,7 +184,7 @@ class Engine:
         started = time.perf_counter()
         naming = self.namer.at_once(request)
         name = UNNAMED if naming is None else naming.category
-        policy = self._policy(DEFAULT if naming is None else name, request)
+        policy = self.force.policy(DEFAULT if naming is None else name, request)
         scope = request.scope.digest()
         key = exact_key(scope, name, request.question)
         request_id = f"req-{secrets.token_hex(16)}"
@@ -224,10 +195,12 @@ class Engine:
         record = self.catalog.exact(lookup.key)
         if lookup.naming is None:
             if record is not None:
-                lookup = replace(lookup, policy=self._policy(record.category, lookup.request))
+                lookup = replace(lookup, policy=self.force.policy(record.category, lookup.request))
             elif self._tells(lookup.request) and not lookup.request.controls.no_cache:
                 return None  # examples say first what kind of question it is
-        candidates = [] if record is None else [self._candidate(lookup, record, 1.0, Tier.EXACT)]
+        candidates = (
+            [] if record is None else [self._near.candidate(lookup, record, 1.0, Tier.EXACT)]
+        )
         decision = self._decide(lookup, candidates)
         return decision if not isinstance(decision, Miss) or not decision.semantic else None
 
@@ -236,7 +209,7 @@ class Engine:
         request = lookup.request
         if lookup.naming is None and not self._tells(request):
             lookup = self._under(lookup, self.namer.otherwise)
-        if lookup.naming is not None and not self._holds(lookup):
+        if lookup.naming is not None and not self._near.holds(lookup):
             return self._decide(lookup, [])
         if not self.embedder.fits(request.question):
             request = replace(request, exact_only="longer than the embedder reads")
@@ -255,18 +228,17 @@ class Engine:
         """Decide on a named lookup by the entries nearest to its question."""
         request = lookup.request
         barred = bypass_of(request, lookup.policy) or exact_only_of(request, lookup.policy)
-        if barred or not self._holds(lookup):
+        if barred or not self._near.holds(lookup):
             return self._decide(lookup, [])
         policy = self.in_force(lookup)
         lookup = replace(lookup, policy=policy)
         floor = threshold_of(request, policy)
         if policy.probability_threshold is None:
-            near = self._nearest(lookup, vector, floor)
-            return self._decide(lookup, [self._candidate(lookup, *match) for match in near])
-        decision = self._decide(lookup, self._judged(lookup, vector, floor))
-        if self.teaching is None or lookup.dry or not isinstance(decision, Hit):
+            return self._decide(lookup, self._near.candidates(lookup, vector, floor))
+        decision = self._decide(lookup, self._near.judged(lookup, vector, floor))
+        if self.force.teaching is None or lookup.dry or not isinstance(decision, Hit):
             return decision
-        return self.teaching.audit(lookup.pair, lookup.id, decision, aside=self.audits_aside)
+        return self.force.teaching.audit(lookup.pair, lookup.id, decision, aside=self.audits_aside)
 
     def stale(self, lookup: Lookup) -> Decision | None:
         """Decide once more after the model has failed; ``None`` when the policy allows no more."""
@@ -347,7 +319,7 @@ class Engine:
             tenant=request.scope.tenant,
             namespace=request.scope.namespace,
             named=lookup.key == lookup.pair,
-            sources=written(request.controls.sources, self.sources),
+            sources=written(request.controls.sources, self.force.sources),
             provenance=provenance or Provenance(),
         )
         record = Record(
@@ -369,9 +341,9 @@ class Engine:
         # Two answers to one question must reach the store and the index in the same order.
         # Found before the entry itself is among them; a request that was considered has them.
         near: list[Match] = []
-        teaching = self.teaching if vector is not None and may_learn(policy) else None
+        teaching = self.force.teaching if vector is not None and may_learn(policy) else None
         if teaching is not None and vector is not None and not teaching.learner.awaits(lookup.pair):
-            near = self._nearest(lookup, vector, -1.0)
+            near = self._near.nearest(lookup, vector, -1.0)
         with self._keeping[lookup.key[0] % len(self._keeping)]:
             self.store.put(entry)
             before = self.catalog.add(record, vector)
@@ -380,8 +352,8 @@ class Engine:
             self.changes.add(policy.name, gap_s, changed=before.answer != record.answer)
         if teaching is not None:
             teaching.learn(lookup.pair, request.question, policy, answer, near)
-        if self.judging is not None:
-            self.judging.learn([(policy.name, request.question)])
+        if self.force.judging is not None:
+            self.force.judging.learn([(policy.name, request.question)])
         self.stats.add(policy.name, stored=1)
         self.upkeep.evict()
         self.tidy_now_and_then()
@@ -389,11 +361,11 @@ class Engine:
 
     def audited(self, lookup: Lookup, hit: Hit, answer: object) -> None:
         """Learn from the model's answer to a question that ``hit`` was served to."""
-        if self.teaching is None:
+        if self.force.teaching is None:
             return
         lookup = self.named(lookup)
         question, policy = lookup.request.question, lookup.policy
-        right = self.teaching.learn(lookup.pair, question, policy, answer, aside=lookup.id)
+        right = self.force.teaching.learn(lookup.pair, question, policy, answer, aside=lookup.id)
         record = self.catalog.record(hit.entry_id)
         if right is False and record is not None:
             self._feedback.judge(record, correct=False, question=question)
@@ -432,28 +404,28 @@ class Engine:
         """Return the entries nearest to a question whatever their similarity, for explanations."""
         vector = self._vectors.of(lookup.request.question)
         if self.learner is not None or lookup.policy.probability_threshold is not None:
-            return self._judged(lookup, vector, -1.0)
-        return [self._candidate(lookup, r, s) for r, s in self._nearest(lookup, vector, -1.0)]
+            return self._near.judged(lookup, vector, -1.0)
+        return self._near.candidates(lookup, vector, -1.0)
 
     def in_force(self, lookup: Lookup) -> Category:
         """Return a named lookup's policy with the thresholds that labels have given it."""
-        if lookup.naming is None or self.teaching is None:
+        if lookup.naming is None or self.force.teaching is None:
             return lookup.policy
-        policies = [self._policy(name, lookup.request) for name in lookup.naming.strict]
-        return strictest([self.teaching.in_force(policy) for policy in policies])
+        policies = [self.force.policy(name, lookup.request) for name in lookup.naming.strict]
+        return strictest([self.force.learned(policy) for policy in policies])
 
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
         categories = report(self.stats.by_category(), self.catalog.counts())
         held = self.catalog.byte_counts()
         for name, found in categories.items():
-            found["freshness"] = self.changes.report(self.policies.of(name))
+            found["freshness"] = self.changes.report(self.force.policies.of(name))
             found["bytes"] = held.get(name, 0)
             found["guaranteed_entries"] = int(self.room.guaranteed_entries.get(name, 0))
-            found["eviction"] = self.policies.of(name).eviction
+            found["eviction"] = self.force.policies.of(name).eviction
         if self.learner is not None:
             for name, found in categories.items():
-                found["learning"] = self.learner.report(self.policies.of(name))
+                found["learning"] = self.learner.report(self.force.policies.of(name))
         return {
             "entries": len(self.catalog),
             "max_entries": self.max_entries,
@@ -480,11 +452,11 @@ class Engine:
             ConfigError: The verifier was fitted with another embedder; nothing has changed.
         """
         room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
-        if judging is not self.judging and self.learner is None:
-            self.judging = self._briefed(judging)
-        self.policies = policies
+        if judging is not self.force.judging and self.learner is None:
+            self.force.judging = self._briefed(judging)
+        self.force.policies = policies
         self.room = room
-        self.sources = sources
+        self.force.sources = sources
         self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
 
     def tidy(self) -> None:
@@ -510,7 +482,7 @@ class Engine:
     @property
     def learner(self) -> Learner | None:
         """What learns in service, if anything does."""
-        return None if self.teaching is None else self.teaching.learner
+        return None if self.force.teaching is None else self.force.teaching.learner
 
     def _save_changes(self) -> None:
         data = self.changes.take()
@@ -540,18 +512,8 @@ class Engine:
             judging.learn(self.catalog.questions())
         return judging
 
-    def _policy(self, name: str, request: Request) -> Category:
-        """Return a category's policy for one question: a cue of haste shortens its time to live."""
-        policy = self.policies.of(name)
-        limit = policy.cue_ttl
-        if limit is None or not has_cue(request.question):
-            return policy
-        if policy.ttl_s is not None and policy.ttl_s <= float(limit):
-            return policy
-        return replace(policy, ttl=limit)
-
     def _grace_of(self, category: str) -> float:
-        return self.policies.of(category).grace_s(on_error=True)
+        return self.force.policies.of(category).grace_s(on_error=True)
 
     def _tells(self, request: Request) -> bool:
         """Return whether examples are to say what kind of question this is."""
@@ -567,7 +529,7 @@ class Engine:
         return replace(
             lookup,
             naming=naming,
-            policy=strictest([self._policy(name, lookup.request) for name in naming.strict]),
+            policy=strictest([self.force.policy(name, lookup.request) for name in naming.strict]),
             pair=exact_key(lookup.scope, naming.category, lookup.request.question),
         )
 
@@ -577,19 +539,12 @@ class Engine:
             doubt = len(naming.strict) > 1
             self.stats.add(naming.category, by_examples=1, **({"in_doubt": 1} if doubt else {}))
 
-    def _holds(self, lookup: Lookup) -> bool:
-        """Return whether there is anything to compare with."""
-        naming = lookup.naming
-        return naming is not None and any(
-            self.catalog.holds(lookup.scope, name) for name in naming.places
-        )
-
     def _name_of(self, request: Request) -> str:
         naming = self.namer.at_once(request)
         return DEFAULT if naming is None else naming.category
 
     def _decide(self, lookup: Lookup, candidates: Sequence[Candidate]) -> Decision:
-        now, blocked = self.clock(), self._blocked(lookup)
+        now, blocked = self.clock(), self._near.blocked(lookup)
         decision = decide(
             candidates,
             request=lookup.request,
@@ -601,7 +556,7 @@ class Engine:
         if not lookup.dry:
             by = "policy"
             if self.learner is not None and lookup.policy.probability_threshold is not None:
-                by = self.learner.standing(self.policies.of(lookup.policy.name)).by
+                by = self.learner.standing(self.force.policies.of(lookup.policy.name)).by
             self.receipts.add(
                 Receipt(
                     lookup.id,
@@ -618,86 +573,6 @@ class Engine:
                 )
             )
         return decision
-
-    def _blocked(self, lookup: Lookup) -> list[str]:
-        """Return the entries that may not serve the question of a lookup."""
-        naming, keys = lookup.naming, {lookup.pair}
-        if naming is not None and len(naming.places) > 1:
-            keys |= {exact_key(lookup.scope, n, lookup.request.question) for n in naming.places[1:]}
-        found = [self.catalog.exact(entry) for key in keys for entry in self._feedback.blocked(key)]
-        return [record.entry_id for record in found if record is not None]
-
-    def _judged(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Candidate]:
-        """Return the nearest entries with what the verifier thinks of them."""
-        # How far the first stand out from the rest tells, so the rest is looked up whatever it is.
-        near = self._nearest(lookup, vector, -1.0)
-        question, category = lookup.request.question, lookup.policy.name
-        probabilities: list[float] = []
-        if self.learner is not None and near and not lookup.dry:
-            probabilities = self.learner.consider(
-                lookup.pair,
-                question,
-                category,
-                near,
-                usable=lambda place: self._usable(lookup, near[place], floor),
-            )
-        elif self.judging is not None and near and near[0][1] >= floor:
-            probabilities = self.judging.judge(
-                category, self.judging.read(question, category, near)
-            )
-        return [
-            self._candidate(lookup, record, similarity, probability=probability)
-            for (record, similarity), probability in zip_longest(near, probabilities)
-        ]
-
-    def _usable(self, lookup: Lookup, match: Match, floor: float) -> bool:
-        """Return whether nothing but its probability could stand against serving an entry."""
-        objection = standing_objection(
-            self._candidate(lookup, *match),
-            request=lookup.request,
-            policy=lookup.policy,
-            now=self.clock(),
-            blocked=self._blocked(lookup),
-        )
-        return match[1] >= floor and objection is None
-
-    def _nearest(self, lookup: Lookup, vector: Vectors, floor: float) -> list[Match]:
-        now, blocked = self.clock(), self._blocked(lookup)
-
-        grace_s = lookup.policy.grace_s(on_error=lookup.on_error)
-
-        def usable(record: Record, similarity: float) -> bool:
-            objection = standing_objection(
-                self._candidate(lookup, record, similarity),
-                request=lookup.request,
-                policy=lookup.policy,
-                now=now,
-                blocked=blocked,
-                grace_s=grace_s,
-            )
-            return objection is None
-
-        names = (lookup.policy.name,) if lookup.naming is None else lookup.naming.places
-        found = [
-            self.catalog.nearest(lookup.scope, name, vector, floor=floor, usable=usable)
-            for name in names
-        ]
-        for place, name in enumerate(names[1:], start=1):
-            own = self._own(name)
-            found[place] = [match for match in found[place] if self._allows(own, lookup, match)]
-        if len(found) == 1:
-            return found[0]
-        together = sorted(chain.from_iterable(found), key=lambda match: match[1], reverse=True)
-        return together[: max(map(len, found))]
-
-    def _own(self, name: str) -> Category:
-        policy = self.policies.of(name)
-        return policy if self.teaching is None else self.teaching.in_force(policy)
-
-    def _allows(self, own: Category, lookup: Lookup, match: Match) -> bool:
-        """Return whether the policy of an entry's own category would let it be served, too."""
-        barred = bypass_of(lookup.request, own) or exact_only_of(lookup.request, own)
-        return not barred and match[1] >= threshold_of(lookup.request, own)
 
     def fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         """Return a hit with its answer, or the miss it becomes when the store has none."""
@@ -730,30 +605,3 @@ class Engine:
         except Exception as error:
             self.faults.report(lookup.policy.name, "embedder", error)
             return None
-
-    def _candidate(
-        self,
-        lookup: Lookup,
-        record: Record,
-        similarity: float,
-        tier: Tier = Tier.SEMANTIC,
-        probability: float | None = None,
-    ) -> Candidate:
-        policy, epoch = lookup.policy, record.epoch
-        if record.category != policy.name:
-            # Of another likely category, whose epoch it must be of.
-            own = self.policies.of(record.category).epoch
-            epoch = policy.epoch if epoch == own else policy.epoch - 1
-        return Candidate(
-            record.entry_id,
-            # Half precision may put a cosine a little above 1.
-            1.0 if similarity > 1.0 else similarity,
-            record.question,
-            record.created_at,
-            record.expires_at,
-            epoch,
-            tier,
-            probability,
-            self._feedback.strikes(record.key),
-            outdated(record.sources, self.sources) if record.sources else "",
-        )

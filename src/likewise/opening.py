@@ -168,7 +168,7 @@ def nearest_of(examples: Examples, embedder: Embedder) -> Nearest | None:
         logger.warning("categories are not named by examples until the next start: %s", error)
         return None
     if nearest.accuracy < _LEAST_ACCURACY:
-        logger.info(
+        logger.debug(
             "categories are not named by examples: with %s they name %.0f %% of each other",
             embedder.name,
             100 * nearest.accuracy,

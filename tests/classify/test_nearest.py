@@ -319,9 +319,9 @@ def test_an_entry_of_another_likely_category_is_revoked_by_its_own_epoch(
         engine = cache._engine
         engine.namer._nearest = Torn(fruit=0.9, tools=0.1)  # type: ignore[assignment]
         cache.store("ripe plum pear", "x", category="tools")
-        listed = dict(engine.policies.categories)
+        listed = dict(engine.force.policies.categories)
         listed["tools"] = Category("tools", similarity_threshold=0.6, guards=(), epoch=1)
-        engine.policies = Policies(Category("default"), listed)
+        engine.force.policies = Policies(Category("default"), listed)
         assert isinstance(cache.check("ripe plum pear now"), Miss)
 
 

@@ -136,11 +136,11 @@ def test_a_model_that_is_gone_gives_way_too(open_gateway: Open, clock: FakeClock
 def test_a_source_in_a_header_revokes(open_gateway: Open) -> None:
     """An answer made of a source is served until the source has a new version."""
     gateway = open_gateway({"sources": {"handbook": "1"}})
-    gateway.cache.engine.sources = {"handbook": "1"}
+    gateway.cache.engine.force.sources = {"handbook": "1"}
     headers = {**HEADERS, "x-likewise-sources": "handbook, wiki"}
     assert gateway.ask(ASKED, headers=headers) == "MISS"
     assert gateway.ask(ASKED, headers=HEADERS) == "HIT"
-    gateway.cache.engine.sources = {"handbook": "2"}
+    gateway.cache.engine.force.sources = {"handbook": "2"}
     assert gateway.ask(ASKED, headers=HEADERS) == "MISS"
     wrong = gateway.post(chat(ASKED), {**HEADERS, "x-likewise-sources": "a=b"})
     assert wrong.status == 400

@@ -167,13 +167,13 @@ def test_a_running_gateway_takes_over_a_tuned_policy(tuned: Tuned, tmp_path: Pat
     follower = Follower(engine, load(path))
     write_policy(tuned, path, base=base)
     assert follower.look()
-    assert engine.judging is not None
-    assert engine.policies.of("git").probability_threshold is not None
-    judging = engine.judging
+    assert engine.force.judging is not None
+    assert engine.force.policies.of("git").probability_threshold is not None
+    judging = engine.force.judging
     path.with_suffix(".verifier").write_bytes(b"damaged")
     path.write_text(path.read_text("utf-8").replace("checksum: ", "checksum: 0"))
     assert not follower.look()
-    assert engine.judging is judging
+    assert engine.force.judging is judging
     engine.close()
 
 

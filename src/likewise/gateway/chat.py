@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 from likewise.aio import AsyncCache
 from likewise.category import Category
 from likewise.config import GatewaySettings, PriceSettings
-from likewise.engine import Lookup
 from likewise.entry import Provenance, new_entry_id
 from likewise.errors import ConfigError, LikewiseError, RequestError, UpstreamError
 from likewise.gateway.call import ModelCall
@@ -27,6 +26,7 @@ from likewise.gateway.reply import Reply, headers_of, served, whole
 from likewise.gateway.upstream import Headers, Upstream, given_up
 from likewise.gateway.wire import completion as wire
 from likewise.gateway.wire.chat import ChatCall, read_chat
+from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
 from likewise.scope import digest_of, tenant_of
 
@@ -180,7 +180,7 @@ class ChatEndpoint:
         send: Send,
     ) -> None:
         """Hand on what the model says, or a stale answer in place of its failure."""
-        policy = self._cache.engine.policies.of(decision.category)
+        policy = self._cache.engine.force.policies.of(decision.category)
         if isinstance(decision, Miss) and policy.stale_if_error is not None:
             stale = await self._instead(lookup, policy, listener)
             if stale is not None:
@@ -252,7 +252,7 @@ class ChatEndpoint:
         engine = self._cache.engine
         if self._upstream.ended or call.request.controls.no_store or lookup.key in self._refreshing:
             return
-        if not self._refreshes.due(hit, engine.policies.of(hit.category)):
+        if not self._refreshes.due(hit, engine.force.policies.of(hit.category)):
             return
         engine.stats.add(hit.category, refreshes=1)
         model_call = ModelCall(

@@ -102,7 +102,7 @@ class Metrics:
 
         Categories that are listed keep their names however many callers have invented.
         """
-        policies = self._engine.policies
+        policies = self._engine.force.policies
         if label == "category" and (value in policies.categories or value == policies.default.name):
             return value
         known = self._names.setdefault(label, set())

@@ -63,7 +63,7 @@ class Follower:
             config = load(path)
             old, new = self._in_file, _values(config)
             same = old["verifier"] == new["verifier"]
-            judging = engine.judging if same else judging_of(config)
+            judging = engine.force.judging if same else judging_of(config)
             engine.adopt(
                 config.policies,
                 ("rule", Rules(config.rules)),

@@ -1,0 +1,74 @@
+"""A request on its way through the cache, and what is in force while it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from likewise.category import Category
+from likewise.config import Policies
+from likewise.freshness import has_cue
+from likewise.learn.judging import Judging
+from likewise.naming import Naming
+from likewise.request import Request
+from likewise.sources import Versions
+from likewise.teaching import Teaching
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A request on its way through the cache.
+
+    Attributes:
+        request: What was asked.
+        policy: Under which it is decided; the default's until something has named the category.
+        scope: Digest of its scope.
+        key: Its identity in the exact tier.
+        started: When, by ``time.perf_counter``.
+        id: The request's.
+        naming: What named its category, ``None`` until something has.
+        pair: Identity of the question within its category, by which feedback and labels find it.
+        dry: Leave no trace of it, for explanations.
+        on_error: Whether the model has failed, so that more staleness may be allowed.
+    """
+
+    request: Request
+    policy: Category
+    scope: bytes
+    key: bytes
+    started: float
+    id: str
+    naming: Naming | None
+    pair: bytes
+    dry: bool = False
+    on_error: bool = False
+
+
+@dataclass(slots=True)
+class InForce:
+    """What may change while the cache runs; every part reads it anew for each request.
+
+    Attributes:
+        policies: The policy of every category.
+        sources: Versions of what answers are made of.
+        judging: The verifier, if there is one.
+        teaching: What learns in service, if anything does.
+    """
+
+    policies: Policies
+    sources: Versions
+    judging: Judging | None = None
+    teaching: Teaching | None = None
+
+    def policy(self, name: str, request: Request) -> Category:
+        """Return a category's policy for one question: a cue of haste shortens its time to live."""
+        policy = self.policies.of(name)
+        limit = policy.cue_ttl
+        if limit is None or not has_cue(request.question):
+            return policy
+        if policy.ttl_s is not None and policy.ttl_s <= float(limit):
+            return policy
+        return replace(policy, ttl=limit)
+
+    def learned(self, policy: Category) -> Category:
+        """Return a policy with the thresholds that labels have given it."""
+        return policy if self.teaching is None else self.teaching.in_force(policy)
