@@ -12,8 +12,10 @@ from __future__ import annotations
 import io
 import logging
 import math
+import operator
 import os
 import zipfile
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
@@ -28,7 +30,7 @@ from likewise.embed.graph import cache_folder
 
 logger = logging.getLogger("likewise")
 
-_RECIPE = "lda-2"
+_RECIPE = "lda-5"
 """Name of the way of fitting; change it with anything below that changes a score."""
 
 _SHRINKAGE = 0.5
@@ -78,25 +80,26 @@ class Nearest:
 
     Attributes:
         names: The ``c`` categories.
-        weights: float32 of shape ``(dimensions + STYLE, c)``.
-        biases: float32 of shape ``(c,)``.
-        style_mean: float32 of shape ``(STYLE,)``, as is ``style_scale``.
-        style_scale: What a deviation from the mean is multiplied by.
-        centres: Mean vectors of the categories, float32 of shape ``(dimensions, c)``, length 1.
-        floors: Cosine to its centre below which a question is unlike a category, shape ``(c,)``.
+        weights: What a vector is multiplied by, float32 of shape ``(dimensions, 2 c)``: first the
+            mean vectors of the categories, of length 1, then the discriminant.
+        style_weights: float32 of shape ``(STYLE, c)``, for styles as they are; the last number of a
+            style is always 1, so that its weights are the biases.
+        floors: Cosine to its centre below which a question is unlike a category.
         temperature: Of the scores.
         accuracy: Share of the examples that it names rightly when they are left out.
     """
 
     names: tuple[str, ...]
     weights: NDArray[np.float32]
-    biases: NDArray[np.float32]
-    style_mean: NDArray[np.float32]
-    style_scale: NDArray[np.float32]
-    centres: NDArray[np.float32]
-    floors: NDArray[np.float32]
+    style_weights: NDArray[np.float32]
+    floors: tuple[float, ...]
     temperature: float
     accuracy: float
+
+    @property
+    def centres(self) -> NDArray[np.float32]:
+        """Mean vectors of the categories, shape ``(dimensions, c)``, length 1."""
+        return self.weights[:, : len(self.names)]
 
     def guess(self, question: str, vector: Vectors) -> Guess:
         """Return what a question probably is.
@@ -105,19 +108,25 @@ class Nearest:
             question: Its text.
             vector: Its vector, float32 of shape ``(dimensions,)``, length 1.
         """
-        if not (vector @ self.centres >= self.floors).any():
+        # Of so few numbers plain Python is the faster, once they are out of the products.
+        both = (vector @ self.weights).tolist()
+        if not any(map(operator.ge, both, self.floors)):
             return Guess((), ())
-        style = (np.array(style_of(question), np.float32) - self.style_mean) * self.style_scale
-        split = len(vector)
-        scores = vector @ self.weights[:split] + style @ self.weights[split:] + self.biases
-        # Few numbers: plain Python is as fast, and warm when NumPy's code is not.
-        values = scores.tolist()
-        best = max(values)
-        odds = [math.exp((value - best) / self.temperature) for value in values]
+        style = np.frombuffer(array("f", style_of(question)), np.float32)
+        values = (style @ self.style_weights).tolist()
+        values = list(map(operator.add, both[len(self.names) :], values))
+        best, scale = max(values), 1.0 / self.temperature
+        odds = [math.exp((value - best) * scale) for value in values]
         total = sum(odds)
-        order = sorted(range(len(odds)), key=odds.__getitem__, reverse=True)[:_MOST_LIKELY]
-        likely = [i for rank, i in enumerate(order) if not rank or odds[i] >= _LIKELY * total]
-        return Guess(tuple(self.names[i] for i in likely), tuple(odds[i] / total for i in likely))
+        least = _LIKELY * total
+        likely = [place for place, value in enumerate(odds) if value >= least]
+        if len(likely) != 1:
+            ranked = sorted(range(len(odds)), key=odds.__getitem__, reverse=True)
+            likely = ranked[: min(max(len(likely), 1), _MOST_LIKELY)]
+        return Guess(
+            tuple([self.names[place] for place in likely]),
+            tuple([odds[place] / total for place in likely]),
+        )
 
 
 def fit_nearest(
@@ -221,14 +230,15 @@ class Rows:
         floors = [
             _UNLIKE * np.quantile(own[labels == label], _OUTERMOST) for label in range(len(names))
         ]
+        # Centring and scaling of the style go into its weights: nothing is left to do per question.
+        split, scale = vectors.shape[1], self.style_scale
+        style_weights = weights[split:] * scale[:, None]
+        style_weights[-1] += biases - self.style_mean @ style_weights
         return Nearest(
             names,
-            weights.astype(np.float32),
-            biases.astype(np.float32),
-            self.style_mean.astype(np.float32),
-            self.style_scale.astype(np.float32),
-            np.ascontiguousarray(centres.T, np.float32),
-            np.array(floors, np.float32),
+            np.concatenate([centres.T, weights[:split]], axis=1).astype(np.float32),
+            style_weights.astype(np.float32),
+            tuple(floors),
             self.temperature(scores),
             float(np.mean(scores.argmax(axis=1) == labels)),
         )
@@ -285,8 +295,10 @@ def _read(data: bytes) -> Nearest:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         found = {field.name: arrays[field.name] for field in fields(Nearest)}
     names = tuple(str(name) for name in found.pop("names"))
+    floors = tuple(found.pop("floors").tolist())
     temperature, accuracy = float(found.pop("temperature")), float(found.pop("accuracy"))
-    if found["weights"].shape != (len(found["centres"]) + STYLE, len(names)):
+    shapes = (found["weights"].shape[1:], found["style_weights"].shape)
+    if shapes != ((2 * len(names),), (STYLE, len(names))):
         msg = "not a fit of this version"
         raise ValueError(msg)
-    return Nearest(names=names, temperature=temperature, accuracy=accuracy, **found)
+    return Nearest(names=names, floors=floors, temperature=temperature, accuracy=accuracy, **found)
