@@ -320,7 +320,12 @@ def _terms(mine: Sequence[Mapping[str, int]], every: Counter[str]) -> list[str]:
         for word, count in own.items()
         if count > 1
     }
-    return sorted(weight, key=lambda word: (-weight[word], word))[:_TERMS]
+    found: list[str] = []
+    for word in sorted(weight, key=lambda word: (-weight[word], word)):
+        # "flight" tells nothing that "flights" has not told.
+        if not any(word.startswith(known) or known.startswith(word) for known in found):
+            found.append(word)
+    return found[:_TERMS]
 
 
 def _free_name(terms: Sequence[str], taken: set[str]) -> str:

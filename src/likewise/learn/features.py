@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from threading import Lock
@@ -142,20 +142,24 @@ class Vocabulary:
 
     def __init__(self) -> None:
         self.questions = 0
-        self._counts: Counter[int] = Counter()
+        self._counts: dict[int, int] = {}
+        self._logs: dict[int, float] = {}
+        """Of each count and one: read for every question asked, written for every one stored."""
 
     def add(self, reading: Reading) -> None:
         """Count a stored question."""
         self.questions += 1
-        self._counts.update(reading.unique)
+        for word in reading.unique:
+            count = self._counts[word] = self._counts.get(word, 0) + 1
+            self._logs[word] = math.log1p(count)
 
     def rarities(self, words: Iterable[int]) -> list[float]:
         """Return how rare each of some words' hashes is, see ``rarity``."""
         whole = math.log1p(self.questions)
         if not whole:
             return [1.0 for _ in words]
-        counts, log1p = self._counts, math.log1p
-        return [1.0 - log1p(counts.get(word, 0)) / whole for word in words]
+        log = self._logs.get
+        return [1.0 - log(word, 0.0) / whole for word in words]
 
     def rarity(self, word: int) -> float:
         """Return how rare a word's hash is: 1 when never stored, 0 when in every question.
