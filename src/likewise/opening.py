@@ -164,8 +164,12 @@ def nearest_of(examples: Examples, embedder: Embedder) -> Nearest | None:
         return None
     try:
         nearest = fit_nearest(examples, embedder)
-    except EmbedderError as error:
-        logger.warning("categories are not named by examples until the next start: %s", error)
+    except ConfigError as error:
+        logger.debug("categories are not named by examples: %s", error)
+        return None
+    except Exception as error:  # an embedder of somebody else's may raise anything
+        reason = str(error) if isinstance(error, EmbedderError) else type(error).__name__
+        logger.warning("categories are not named by examples until the next start: %s", reason)
         return None
     if nearest.accuracy < _LEAST_ACCURACY:
         logger.debug(

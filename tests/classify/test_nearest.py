@@ -410,8 +410,30 @@ def test_rows_leave_out_what_the_embedder_cannot_read(hashing: HashingEmbedder) 
 
     class Short(HashingEmbedder):
         def fits(self, text: str) -> bool:
-            return len(text) < 8
+            return len(text) < 9
 
     assert len(rows_of(EXAMPLES, Short(64)).texts) == sum(
-        len(text) < 8 for texts in EXAMPLES.values() for text in texts
+        len(text) < 9 for texts in EXAMPLES.values() for text in texts
     )
+
+
+def test_an_embedder_that_knows_none_of_the_examples_is_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whether it reads none of them, or raises what it likes: opening goes on."""
+
+    class Knows(HashingEmbedder):
+        def fits(self, text: str) -> bool:
+            return text == "known"
+
+    class Raises(HashingEmbedder):
+        name = "raises/1"
+
+        def fits(self, text: str) -> bool:
+            raise KeyError(text)
+
+    for embedder in (Knows(64), Raises(64)):
+        assert nearest_of({"fruit": [*FRUIT, "x"], "tools": TOOLS}, embedder) is None
+    assert "KeyError" in caplog.text
+    with pytest.raises(ConfigError, match="there are 1 such"):
+        rows_of({"fruit": FRUIT, "tools": ["one"]}, HashingEmbedder(64))

@@ -8,7 +8,7 @@ hit. A hit is wrong when the answer served belongs to another group.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -251,7 +251,8 @@ def _cache(
     """
     if isinstance(policy, Config):
         policy.settings.store, policy.settings.max_entries = "memory://", max(size, 1)
-        return Cache.open(policy, embedder=embedder)
+        # Every request names its category here.
+        return Cache.open(replace(policy, examples=NO_EXAMPLES), embedder=embedder)
     return Cache(
         store="memory://",
         embedder=embedder,

@@ -16,6 +16,7 @@ import operator
 import os
 import zipfile
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from likewise.classify.style import STYLE, style_of
 from likewise.embed import Embedder, Vectors
 from likewise.embed.graph import cache_folder
+from likewise.errors import ConfigError
 
 logger = logging.getLogger("likewise")
 
@@ -39,6 +41,7 @@ _STYLE_WEIGHT = 0.2
 
 _LEAST_DEVIATION = 0.1
 _FOLDS = 5
+_LEAST_EXAMPLES = 2
 _TEMPERATURES = np.geomspace(0.25, 32.0, 43)
 _LIKELY = 0.05
 _MOST_LIKELY = 3
@@ -247,12 +250,23 @@ class Rows:
 def rows_of(examples: Mapping[str, Sequence[str]], embedder: Embedder) -> Rows:
     """Return examples as rows; those that the embedder cannot read whole are left out.
 
+    So are categories with fewer than two.
+
     Raises:
+        ConfigError: Fewer than two categories are left.
         EmbedderError: The embedder failed.
     """
     pairs = [(name, text) for name in sorted(examples) for text in examples[name]]
     pairs = [(name, text) for name, text in pairs if embedder.fits(text)]
+    counts = Counter(name for name, _ in pairs)
+    pairs = [(name, text) for name, text in pairs if counts[name] >= _LEAST_EXAMPLES]
     names = tuple(dict.fromkeys(name for name, _ in pairs))
+    if len(names) < 2:
+        msg = (
+            f"two categories need {_LEAST_EXAMPLES} examples each that the embedder can read; "
+            f"there are {len(names)} such categories"
+        )
+        raise ConfigError(msg)
     return Rows(
         names,
         [text for _, text in pairs],

@@ -13,7 +13,15 @@ from likewise.bench import crossover
 from likewise.bench import decision as decisions
 from likewise.bench import eviction as evictions
 from likewise.bench import quality as protocol
-from likewise.bench.prompts import Embedded, Pair, half_of, read_pairs, read_prompts, sample
+from likewise.bench.prompts import (
+    Embedded,
+    Pair,
+    half_of,
+    pairs_of_half,
+    read_pairs,
+    read_prompts,
+    sample,
+)
 from likewise.cli.output import JsonOption, console, print_json, progress
 from likewise.config import Config, EmbeddingSettings, Policies, load
 from likewise.errors import ConfigError
@@ -109,12 +117,20 @@ def pairs(
     data: Annotated[Path, typer.Option(help="Folder with pairs_*.jsonl.gz.")],
     policy: Annotated[str, typer.Option(help="The config to judge.")],
     rows: Annotated[int, typer.Option(help="Most pairs per category.", min=1)] = 4_000,
+    half: Annotated[
+        int | None,
+        typer.Option(help="Only pairs that tune with the other --half has not seen.", min=0, max=1),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """How many labelled pairs a policy takes for the same, each pair alone in an empty cache."""
     config = load(policy)
     labelled: dict[str, list[Pair]] = {}
-    for pair in read_pairs(data):
+    every = read_pairs(data)
+    seen = set() if half is None else set(pairs_of_half(every, read_prompts(data), 1 - half))
+    for pair in every:
+        if pair in seen:
+            continue
         labelled.setdefault(pair.category, []).append(pair)
     chosen = [pair for found in labelled.values() for pair in found[:rows]]
     if not chosen:
