@@ -13,7 +13,7 @@ from likewise import errors as error_module
 CHECK = "category scope similarity_threshold max_age"
 SIGNATURES = {
     "check": f"question * {CHECK}",
-    "store": "question answer * category scope ttl provenance",
+    "store": "question answer * category scope ttl sources provenance",
     "answer": "question compute * category scope",
     "feedback": "entry_id * correct question",
     "drop": "entry_id",

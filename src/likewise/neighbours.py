@@ -69,7 +69,9 @@ class Neighbours:
                 usable=lambda place: self._usable(lookup, near[place], floor),
             )
         elif judging is not None and near and near[0][1] >= floor:
-            probabilities = judging.judge(category, judging.read(question, category, near))
+            probabilities = judging.judge(
+                category, judging.read(question, category, near, floor=floor)
+            )
         return [
             self.candidate(lookup, record, similarity, probability=probability)
             for (record, similarity), probability in zip_longest(near, probabilities)

@@ -41,7 +41,7 @@ def written(names: Iterable[str], versions: Versions) -> str:
     A source that the configuration does not know has no version, until it gets one.
 
     >>> written(["handbook", "prices"], {"handbook": "7"})
-    'handbook=7\\nprices='
+    'handbook=7\nprices='
     """
     return "\n".join(f"{name}={versions.get(name, '')}" for name in sorted(set(names)))
 

@@ -16,7 +16,7 @@ from likewise.bench.prompts import Prompt
 from likewise.category import Category
 from likewise.demo.prompts import load_prompts
 from likewise.index import Match, Partition, Record
-from likewise.learn.features import Matrix
+from likewise.learn.features import CANDIDATES, Matrix
 from likewise.learn.judging import Judging
 from likewise.learn.labels import label
 from likewise.learn.trees import fit_trees
@@ -29,6 +29,7 @@ from likewise.testing import HashingEmbedder
 _ROUNDS = 9
 _DIMENSIONS = 256
 _TREES = 200
+_COUNTS = (1, 2, CANDIDATES)
 _COPIES, _BLUR = 40, 0.1
 _NAME = "all"
 
@@ -44,7 +45,8 @@ def measure(progress: Progress) -> dict[str, Any]:
     Returns:
         Medians over rounds in microseconds for each question: ``read`` (its words, and the features
         of the nearest candidates), ``judge`` (evidence and trees), ``decide`` (guards and the
-        decision), and ``whole``.
+        decision), and ``whole``; all with five candidates that might serve, the most there are.
+        ``by_candidates`` has the whole for fewer, as most questions have.
     """
     prompts = [Prompt(_NAME, prompt.text, prompt.key) for prompt in load_prompts()]
     embedder = HashingEmbedder(_DIMENSIONS)
@@ -56,16 +58,20 @@ def measure(progress: Progress) -> dict[str, Any]:
     judging.learn([(_NAME, prompt.text) for prompt in prompts])
     near = _nearest(prompts, embedder)
     policy = Category(_NAME, similarity_threshold=0.5, probability_threshold=0.5, ttl=None)
-    rounds: list[tuple[float, float, float]] = []
+    rounds: dict[int, list[tuple[float, float, float]]] = {count: [] for count in _COUNTS}
     for done in range(_ROUNDS):
-        rounds.append(_round(judging, prompts, near, policy, fresh=f" {done}"))
+        for count in _COUNTS:
+            fresh = f" {done} {count}"
+            rounds[count].append(_round(judging, prompts, near, policy, count, fresh=fresh))
         progress(done + 1, _ROUNDS)
-    read, judge, decided = (median(values) for values in zip(*rounds, strict=True))
+    read, judge, decided = (median(values) for values in zip(*rounds[CANDIDATES], strict=True))
+    wholes = {count: median(sum(values) for values in found) for count, found in rounds.items()}
     return {
         "read_us": read,
         "judge_us": judge,
         "decide_us": decided,
-        "whole_us": median(sum(values) for values in rounds),
+        "whole_us": wholes[CANDIDATES],
+        "by_candidates": {str(count): whole for count, whole in wholes.items()},
         "trees": _TREES,
     }
 
@@ -98,14 +104,19 @@ def _round(
     prompts: list[Prompt],
     near: list[list[Match]],
     policy: Category,
+    count: int,
     *,
     fresh: str,
 ) -> tuple[float, float, float]:
-    """Return the median microseconds of each step; ``fresh`` makes every question a new text."""
+    """Return the median microseconds of each step, with so many candidates near enough to serve.
+
+    ``fresh`` makes every question a new text.
+    """
     steps: list[tuple[float, float, float]] = []
     for prompt, matches in zip(prompts, near, strict=True):
         question = prompt.text + fresh
-        pairs, read = _timed(partial(judging.read, question, _NAME, matches))
+        floor = matches[min(count, len(matches)) - 1][1]
+        pairs, read = _timed(partial(judging.read, question, _NAME, matches, floor=floor))
         probabilities, judge = _timed(partial(judging.judge, _NAME, pairs))
         candidates = [
             Candidate(r.entry_id, cosine, r.question, 0.0, None, 0, probability=probability)

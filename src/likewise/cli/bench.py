@@ -230,6 +230,8 @@ def decision(json: JsonOption = False) -> None:
         f"{found['decide_us']:.0f} us; together {found['whole_us']:.0f} us "
         f"({found['trees']} trees)"
     )
+    for count, whole in found["by_candidates"].items():
+        console.print(f"{count} near enough to serve: {whole:.0f} us")
 
 
 def _share(count: int, total: int) -> str:

@@ -184,6 +184,7 @@ def compare(
     vocabulary: Vocabulary,
     category: float,
     salt: int,
+    most: int = CANDIDATES,
 ) -> tuple[Matrix, Tokens]:
     """Return features and tokens of a question with each of its nearest entries.
 
@@ -194,18 +195,20 @@ def compare(
         vocabulary: Of the category's stored questions.
         category: The category's code, see ``Verifier``.
         salt: Of the category, see ``category_salt``.
+        most: How many of the nearest to judge, at most ``CANDIDATES``; what is found of one does
+            not depend on how many others are judged.
 
     Returns:
-        Features, float32 of shape ``(min(n, CANDIDATES), len(NAMES))``, of which those of evidence
+        Features, float32 of shape ``(min(n, most), len(NAMES))``, of which those of evidence
         (the columns from ``OWN`` on) are zero; and the tokens from which these are made.
     """
-    judged = near[:CANDIDATES]
+    judged = near[: min(most, CANDIDATES)]
     unique, neighbours, identifiers = question.unique, question.neighbours, question.identifiers
     rarity = dict(zip(unique, vocabulary.rarities(unique), strict=True))
     weight = sum(rarity.values()) or 1.0
     cosines = [entry.cosine for entry in near]
     cosines.append(0.0)
-    nearest, last = cosines[0], cosines[len(judged)]
+    nearest, last = cosines[0], cosines[min(len(near), CANDIDATES)]
     answers = [entry.answer for entry in near]
     density = math.log1p(vocabulary.questions)
     found: list[float] = []

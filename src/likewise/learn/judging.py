@@ -60,8 +60,13 @@ class Judging:
         for category, question in questions:
             self._vocabulary(category).add(self._readings.of(question))
 
-    def read(self, question: str, category: str, near: Sequence[Match]) -> Pairs:
-        """Return a question with its nearest entries, of which there is at least one."""
+    def read(
+        self, question: str, category: str, near: Sequence[Match], *, floor: float = -1.0
+    ) -> Pairs:
+        """Return a question with its nearest entries, of which there is at least one.
+
+        Those below ``floor`` in cosine are left out: they tell of the others, but may not serve.
+        """
         asked = self._readings.of(question)
         found = [Near(self._readings.of(r.question), cosine, r.answer) for r, cosine in near]
         rows, tokens = compare(
@@ -70,6 +75,7 @@ class Judging:
             vocabulary=self._vocabulary(category),
             category=0.0,
             salt=category_salt(category),
+            most=sum(cosine >= floor for _, cosine in near),
         )
         judged = near[: len(rows)]
         return Pairs(
