@@ -92,6 +92,7 @@ class AsyncCache(Front):
             decision = await self._fetch(lookup, decision)
         if not isinstance(decision, Hit):
             return None
+        engine.receipts.close(lookup.id, decision)
         engine.stats.add(decision.category, stale_hits=1)
         return decision
 

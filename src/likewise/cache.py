@@ -182,6 +182,7 @@ class Cache(Front):
             decision = engine.fetch(lookup, decision)
         if not isinstance(decision, Hit):
             return None
+        engine.receipts.close(lookup.id, decision)
         engine.stats.add(decision.category, stale_hits=1)
         return decision
 

@@ -33,7 +33,7 @@ from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
-from likewise.freshness import Changes
+from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.index import Match, Record
 from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging
@@ -63,9 +63,6 @@ from likewise.stores import Store
 from likewise.teaching import Teaching, may_learn
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
-
-_CHANGES = "changes"
-"""Name of the memo that keeps how answers changed."""
 
 _KEY_LOCKS = 64
 
@@ -151,7 +148,7 @@ class Engine:
             progress=progress,
         )
         self.changes = Changes()
-        if (known := store.memo(_CHANGES)) is not None:
+        if (known := store.memo(CHANGES_MEMO)) is not None:
             self.changes.load(known)
         self.audits_aside = False
         """Whether the front door audits hits off the caller's path; else an audit is a miss."""
@@ -488,7 +485,7 @@ class Engine:
         data = self.changes.take()
         if data is not None:
             try:
-                self.store.put_memo(_CHANGES, data)
+                self.store.put_memo(CHANGES_MEMO, data)
             except StoreError as error:
                 self.faults.report(DEFAULT, "store", error)
 

@@ -30,6 +30,9 @@ _CUE = re.compile(
 _LEAST_REASKED = 20
 """Pairs below which a rate is a guess."""
 
+CHANGES_MEMO = "changes"
+"""Under which name the store keeps what ``Changes`` has seen."""
+
 STALE = 0.05
 """Share of stale hits that a proposed time to live aims at."""
 

@@ -24,6 +24,8 @@ COMMANDS = (
     "stats",
     "purge",
     "tune",
+    "classify",
+    "categories",
     "doctor",
     "mock-llm",
     "bench",

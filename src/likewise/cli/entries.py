@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,8 @@ from likewise.cli.output import (
     print_json,
 )
 from likewise.cli.settings import config_of
+from likewise.durations import humanize
+from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.stats import nested, report
 from likewise.stores import open_store
 
@@ -39,10 +42,18 @@ def stats(config: ConfigOption = None, store: StoreOption = None, json: JsonOpti
 
     A running gateway adds to the figures every few seconds.
     """
-    with open_store(config_of(config, store=store).settings.store, create=False) as opened:
+    settings = config_of(config, store=store)
+    changes = Changes()
+    with open_store(settings.settings.store, create=False) as opened:
         counts = opened.counts()
         categories = report(nested(opened.counters()), counts)
         url = opened.url
+        if (known := opened.memo(CHANGES_MEMO)) is not None:
+            changes.load(known)
+    for name, row in categories.items():
+        policy = settings.policies.of(name)
+        row["freshness"] = changes.report(policy)
+        row["quota"], row["eviction"] = policy.quota, policy.eviction
     if json:
         print_json({"store": url, "entries": sum(counts.values()), "categories": categories})
         return
@@ -50,12 +61,33 @@ def stats(config: ConfigOption = None, store: StoreOption = None, json: JsonOpti
     if categories:
         console.print(_table(categories))
     for name, row in categories.items():
+        for line in _details(name, row):
+            console.print(line, soft_wrap=True)
         if row["labels"]:
             console.print(
                 f"{name}: {row['labels']} labels, {row['audits']} hits audited, "
                 f"{row['audited_wrong']} of them wrong, {row['drift_alarms']} drift alarms",
                 soft_wrap=True,
             )
+
+
+def _details(name: str, row: dict[str, Any]) -> Iterator[str]:
+    """Yield what does not fit the table, where there is something to say."""
+    if row["by_examples"]:
+        doubt = f", {row['in_doubt']} of them in doubt" if row["in_doubt"] else ""
+        yield f"{name}: {row['by_examples']} questions named by examples{doubt}"
+    if row["stale_hits"] or row["refreshes"]:
+        yield f"{name}: {row['stale_hits']} stale hits, {row['refreshes']} answers fetched aside"
+    found = row["freshness"]
+    if found["changes_per_day"] is not None:
+        proposed = humanize(found["proposed_ttl_s"])
+        expected = found["expected_stale"]
+        stale = "" if expected is None else f", {expected:.0%} of the hits expected stale"
+        yield (
+            f"{name}: {found['changed']} of {found['reasked']} answers had changed when asked "
+            f"again, {found['changes_per_day']:.3g} a day{stale}; a ttl of {proposed} would "
+            "leave 5%"
+        )
 
 
 def purge(

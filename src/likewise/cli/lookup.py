@@ -173,7 +173,8 @@ def _show(found: Explanation) -> None:
     policy = found.policy
     console.print(_headline(found.decision), soft_wrap=True)
     console.print(
-        f"category [bold]{policy.name}[/] (named by {found.category_by}): "
+        f"category [bold]{policy.name}[/] (named by {found.category_by}"
+        f"{''.join(f', {name} {share:.2f}' for name, share in found.likely.items())}): "
         f"threshold {found.threshold:g}, ttl {humanize(policy.ttl_s)}, "
         f"guards {', '.join(policy.guards) or 'none'}",
         soft_wrap=True,

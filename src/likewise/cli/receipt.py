@@ -59,10 +59,16 @@ def show_receipt(receipt: dict[str, Any]) -> None:
     if probability is not None:
         thresholds += f", probability {probability:g} (by {receipt['threshold_by']})"
     console.print(
-        f"category [bold]{receipt['category']}[/], policy {receipt['policy_version']}: "
+        f"category [bold]{receipt['category']}[/] (named by {receipt['category_by']}), "
+        f"policy {receipt['policy_version']}: "
         f"{thresholds}; pressure {receipt['pressure']:g}",
         soft_wrap=True,
     )
+    if receipt.get("likely"):
+        likely = ", ".join(f"{name} {share:.2f}" for name, share in receipt["likely"].items())
+        console.print(f"examples say: {likely}", soft_wrap=True)
+    if len(receipt.get("strictest_of", [])) > 1:
+        console.print(f"in doubt: the strictest of {', '.join(receipt['strictest_of'])}")
     console.print(f"deciding again gives the same: {'yes' if receipt['replays'] else 'NO'}")
     if not receipt["candidates"]:
         console.print("no entry of this scope and category to compare with")
