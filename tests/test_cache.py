@@ -703,3 +703,19 @@ def test_a_closed_cache_misses(cache: Cache) -> None:
     assert miss(cache.check(ASKED, category="code")) == "store-fault"
     with pytest.raises(StoreError, match="closed"):
         cache.store(ASKED, "x", category="code")
+
+
+def test_what_was_marked_wrong_is_the_first_to_go(open_cache: Open) -> None:
+    """Being asked for counts no more once an answer was found wrong."""
+    cache = open_cache(categories=[Category("small", eviction="lfu", guards=())], max_entries=3)
+    ids = {}
+    for name in ("alpha", "beta", "gamma"):
+        entry = cache.store(name, name, category="small")
+        assert entry is not None
+        ids[name] = entry.id
+    for name in ("alpha", "alpha", "beta", "beta", "gamma"):
+        cache.check(name, category="small")
+    cache.feedback(ids["alpha"], correct=False, question="another question")
+    cache.store("delta", "delta", category="small")
+    held = [name for name in ids if isinstance(cache.check(name, category="small"), Hit)]
+    assert held == ["beta", "gamma"]

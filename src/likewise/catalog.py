@@ -90,6 +90,7 @@ class Catalog:
     def blame(self, record: Record) -> None:
         """Count an entry as found wrong."""
         with self._lock:
+            self._count_touches()
             self._pools.blame(record)
 
     def add(self, record: Record, vector: Vectors | None) -> Record | None:
@@ -142,8 +143,7 @@ class Catalog:
     def victims(self, room: Room) -> list[str]:
         """Return the entries to evict so that what is held fits; the caller removes them."""
         with self._lock:
-            while self._touched:
-                self._pools.touch(self._touched.popleft())
+            self._count_touches()
             return self._pools.victims(room)
 
     def expired(self, now: float, grace_of: Callable[[str], float] = lambda _: 0.0) -> list[str]:
@@ -181,6 +181,10 @@ class Catalog:
             "hnsw_partitions": kinds.count("hnsw"),
             "vector_bytes": sum(p.nbytes for p in partitions),
         }
+
+    def _count_touches(self) -> None:
+        while self._touched:
+            self._pools.touch(self._touched.popleft())
 
     def _enter(self, record: Record) -> None:
         self._by_id[record.entry_id] = record

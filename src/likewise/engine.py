@@ -365,6 +365,7 @@ class Engine:
         right = self.force.teaching.learn(lookup.pair, question, policy, answer, aside=lookup.id)
         record = self.catalog.record(hit.entry_id)
         if right is False and record is not None:
+            self.catalog.blame(record)
             self._feedback.judge(record, correct=False, question=question)
 
     def try_keep(
@@ -393,6 +394,8 @@ class Engine:
         if self.learner is not None:
             for key in self._feedback.meant(record, correct=correct, question=question):
                 self.learner.told(key, entry_id, correct=correct)
+        if not correct:
+            self.catalog.blame(record)
         if self._feedback.judge(record, correct=correct, question=question):
             self.upkeep.forget([entry_id])
         return True
