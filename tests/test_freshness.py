@@ -15,6 +15,7 @@ from likewise import Cache, Category, Hit, Miss
 from likewise.config import Policies, parse
 from likewise.errors import ConfigError
 from likewise.freshness import Changes, Volatility, has_cue, stale_share, volatility
+from likewise.front import request_of
 from likewise.opening import from_config
 from likewise.policy import Reason
 from likewise.sources import check_source, outdated, written
@@ -306,3 +307,70 @@ def test_wrong_times_are_named(wrong: dict[str, object]) -> None:
     (name,) = wrong
     with pytest.raises(ConfigError, match=f"'git': {name}"):
         one(**wrong)
+
+
+def test_a_fresh_answer_in_other_words_goes_before_a_stale_equal_one(
+    open_cache: Open, clock: FakeClock
+) -> None:
+    """The equal one is what is left when there is none, also of a category that is exact only."""
+    cache = open_cache(categories=one(stale_while_revalidate="1d"))
+    cache.store(GIT, "old", category="git")
+    clock.advance(3700)
+    stale = cache.check(GIT, category="git")
+    assert isinstance(stale, Hit)
+    assert (stale.tier, stale.reason) == ("exact", Reason.REVALIDATING)
+    cache.store(LIKE, "new", category="git")
+    hit = cache.check(GIT, category="git")
+    assert isinstance(hit, Hit)
+    assert (hit.answer, hit.stale_s) == ("new", 0)
+    strict = open_cache(categories=one(stale_while_revalidate="1d", exact_only=True))
+    strict.store(GIT, "old", category="git")
+    clock.advance(3700)
+    assert isinstance(strict.check(GIT, category="git"), Hit)
+
+
+def test_stale_hits_start_one_refresh_and_count_once(open_cache: Open, clock: FakeClock) -> None:
+    """However many ask while the fresh answer is on its way."""
+    cache = open_cache(categories=one(stale_while_revalidate="1d"))
+    cache.answer(GIT, lambda: "old", category="git")
+    clock.advance(3700)
+    calls, go = [], threading.Event()
+
+    def compute() -> str:
+        calls.append(1)
+        go.wait(30)
+        return "new"
+
+    for _ in range(20):
+        assert cache.answer(GIT, compute, category="git") == "old"
+    threads = [t for t in threading.enumerate() if t.name == "likewise-refresh"]
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert len(calls) <= 2
+    row = cache.stats()["categories"]["git"]
+    assert (row["requests"], row["stale_hits"]) == (21, 20)
+
+
+def test_a_cue_far_into_a_text_costs_nothing() -> None:
+    """Only the beginning of a question is read."""
+    assert not has_cue("word " * 3_000 + "today")
+    assert has_cue("today " + "word " * 3_000)
+
+
+def test_sources_are_those_of_when_the_question_was_asked(open_cache: Open) -> None:
+    """An answer that was under way when a new version came is of the old one."""
+    cache = open_cache(categories=one())
+    engine = cache._engine
+    engine.force.sources = {"handbook": "1"}
+    request = request_of(GIT, category="git", sources=["handbook"])
+    kept = written(request.controls.sources, engine.force.sources)
+    engine.force.sources = {"handbook": "2"}
+    engine.keep(request, "x", sources=kept)
+    assert isinstance(cache.check(GIT, category="git"), Miss)
+
+
+def test_a_source_that_nobody_can_name_is_refused() -> None:
+    """With what a name is made of."""
+    with pytest.raises(ConfigError, match="source's name"):
+        parse({"sources": {"hand book": "7"}})

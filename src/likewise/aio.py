@@ -135,12 +135,13 @@ class AsyncCache(Front):
         *,
         provenance: Provenance | None = None,
         entry_id: str | None = None,
+        sources: str | None = None,
     ) -> Entry | None:
         """Keep the answer to a whole request; a fault is counted and gives ``None``."""
         return await self._run(
             self._writes,
             lambda: self._engine.try_keep(
-                request, answer, provenance=provenance, entry_id=entry_id
+                request, answer, provenance=provenance, entry_id=entry_id, sources=sources
             ),
         )
 

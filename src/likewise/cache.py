@@ -152,10 +152,7 @@ class Cache(Front):
         decision = self.lookup(request)
         if isinstance(decision, Hit):
             if decision.stale_s:
-                # The caller has its answer; who asks next shall have a fresh one.
-                threading.Thread(
-                    target=self._refresh, args=(request, compute), name="likewise-refresh"
-                ).start()
+                self._refresh_aside(request, compute)
             return cast(T, decision.answer)
         if isinstance(decision, Bypass):
             return compute()
@@ -166,6 +163,19 @@ class Cache(Front):
             if stale is None:
                 raise
             return cast(T, stale.answer)
+
+    def _refresh_aside(self, request: Request, compute: Callable[[], Any]) -> None:
+        """Compute on a thread, unless a call for the same question is under way already."""
+        with self._flights_lock:
+            if self._engine.start(request).key in self._flights:
+                return
+        thread = threading.Thread(
+            target=self._refresh, args=(request, compute), name="likewise-refresh", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread is to be had; the caller has its answer
+            self._engine.faults.report(DEFAULT, "refresh", error)
 
     def _refresh(self, request: Request, compute: Callable[[], Any]) -> None:
         try:

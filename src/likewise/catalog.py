@@ -98,7 +98,8 @@ class Catalog:
         with self._lock:
             replaced = self._by_key.get(record.key)
             if replaced is not None:
-                self._forget(replaced)
+                self._count_touches()
+                self._forget(replaced, heir=record)
             self._enter(record)
             if vector is not None:
                 self._partition(record.scope, record.category).add([record], vector[None])
@@ -144,7 +145,8 @@ class Catalog:
         """Return the entries to evict so that what is held fits; the caller removes them."""
         with self._lock:
             self._count_touches()
-            return self._pools.victims(room)
+            keys = self._pools.victims(room)
+            return [record.entry_id for key in keys if (record := self._by_key.get(key))]
 
     def expired(self, now: float, grace_of: Callable[[str], float] = lambda _: 0.0) -> list[str]:
         """Return the entries past their absolute expiry and their category's grace in seconds."""
@@ -191,11 +193,14 @@ class Catalog:
         self._by_key[record.key] = record
         self._pools.add(record)
 
-    def _forget(self, record: Record) -> None:
+    def _forget(self, record: Record, heir: Record | None = None) -> None:
+        """Forget an entry; an ``heir`` of the same kind takes over what eviction knows of it."""
         self._by_id.pop(record.entry_id, None)
         if self._by_key.get(record.key) is record:
             del self._by_key[record.key]
-        self._pools.remove(record)
+        kind = (record.category, record.tenant)
+        if heir is None or kind != (heir.category, heir.tenant):
+            self._pools.remove(record)
         place = (record.scope, record.category)
         partition = self._partitions.get(place)
         if partition is not None:

@@ -26,6 +26,7 @@ from likewise.classify.examples import (
 from likewise.classify.rules import BUILTIN_RULES, Rule
 from likewise.durations import byte_count, seconds
 from likewise.errors import ConfigError
+from likewise.sources import check_source
 
 DEFAULT_STORE = "sqlite:///likewise.db"
 DEFAULT_MAX_ENTRIES = 100_000
@@ -254,6 +255,8 @@ def parse(data: object, *, where: str = "config:", path: Path | None = None) -> 
     settings = schema.read(Settings, schema.expand(data, where), where)
     try:
         _check_timeouts(settings)
+        for name in settings.sources:
+            check_source(name)
         if settings.max_bytes is not None:
             byte_count(settings.max_bytes, what="max_bytes")
         policies = _policies(settings)

@@ -58,7 +58,8 @@ def byte_count(value: int | str, *, what: str = "size") -> int:
     found = _BYTES.fullmatch(str(value).strip())
     total = 0
     if found is not None:
-        total = int(float(found["number"]) * _UNIT_BYTES[(found["unit"] or "b").lower()])
+        amount = float(found["number"]) * _UNIT_BYTES[(found["unit"] or "b").lower()]
+        total = int(amount) if math.isfinite(amount) else 0
     if total < 1:
         msg = f"{what}: {value!r} is not an amount of bytes; write for example 64MB or 2GiB"
         raise ConfigError(msg)

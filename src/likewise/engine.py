@@ -42,6 +42,7 @@ from likewise.lookup import InForce, Lookup
 from likewise.naming import Namer, Naming, strictest
 from likewise.neighbours import Neighbours
 from likewise.policy import (
+    Bypass,
     Candidate,
     Decision,
     Hit,
@@ -193,33 +194,52 @@ class Engine:
         if lookup.naming is None:
             if record is not None:
                 lookup = replace(lookup, policy=self.force.policy(record.category, lookup.request))
-            elif self._tells(lookup.request) and not lookup.request.controls.no_cache:
+            elif self._tells(lookup.request):
+                controls = lookup.request.controls
+                if controls.no_cache:
+                    return Bypass(DEFAULT, Reason.NO_CACHE, store=not controls.no_store)
                 return None  # examples say first what kind of question it is
         candidates = (
             [] if record is None else [self._near.candidate(lookup, record, 1.0, Tier.EXACT)]
         )
         decision = self._decide(lookup, candidates)
-        return decision if not isinstance(decision, Miss) or not decision.semantic else None
+        match decision:
+            case Miss() if decision.semantic:
+                return None
+            case Hit() if decision.stale_s and exact_only_of(lookup.request, lookup.policy) is None:
+                return None  # meaning may find a fresh answer, which goes before
+        return decision
 
     def semantic(self, lookup: Lookup) -> Decision:
         """Decide by nearness in meaning; embeds the question."""
+        lookup, decision = self._by_meaning(lookup)
+        if isinstance(decision, Hit) and not decision.stale_s:
+            return decision
+        record = self.catalog.exact(lookup.key)
+        if record is None or not lookup.policy.grace_s(on_error=lookup.on_error):
+            return decision
+        stale = self._decide(lookup, [self._near.candidate(lookup, record, 1.0, Tier.EXACT)])
+        return stale if isinstance(stale, Hit) else decision
+
+    def _by_meaning(self, lookup: Lookup) -> tuple[Lookup, Decision]:
+        """Return the lookup with its category named, and what nearness in meaning decides."""
         request = lookup.request
         if lookup.naming is None and not self._tells(request):
             lookup = self._under(lookup, self.namer.otherwise)
         if lookup.naming is not None and not self._near.holds(lookup):
-            return self._decide(lookup, [])
+            return lookup, self._decide(lookup, [])
         if not self.embedder.fits(request.question):
             request = replace(request, exact_only="longer than the embedder reads")
-            return self._decide(replace(lookup, request=request), [])
+            return lookup, self._decide(replace(lookup, request=request), [])
         try:
             vector = self._vectors.of(request.question)
         except EmbedderError as error:
             self.faults.report(lookup.policy.name, "embedder", error)
-            return Miss(lookup.policy.name, Reason.EMBEDDER_FAULT)
+            return lookup, Miss(lookup.policy.name, Reason.EMBEDDER_FAULT)
         if lookup.naming is None:
             lookup = self._under(lookup, self.namer.by_examples(request.question, vector))
             self._count_naming(lookup)
-        return self._compared(lookup, vector)
+        return lookup, self._compared(lookup, vector)
 
     def _compared(self, lookup: Lookup, vector: Vectors) -> Decision:
         """Decide on a named lookup by the entries nearest to its question."""
@@ -240,22 +260,28 @@ class Engine:
     def stale(self, lookup: Lookup) -> Decision | None:
         """Decide once more after the model has failed; ``None`` when the policy allows no more."""
         lookup = replace(self.named(lookup), dry=True, on_error=True)
-        if lookup.policy.stale_if_error is None:
+        if lookup.naming is None or lookup.policy.stale_if_error is None:
             return None
         return self.exact(lookup) or self.semantic(lookup)
 
     def named(self, lookup: Lookup) -> Lookup:
-        """Return the lookup with its category named, by examples if nothing else does."""
+        """Return the lookup with its category named, by examples if nothing else does.
+
+        It stays without a name when examples were to name it and its vector cannot be had: what
+        kind of question it is, and whether it may be kept at all, is not known then.
+        """
         if lookup.naming is not None:
             return lookup
         question = lookup.request.question
-        if self._tells(lookup.request) and self.embedder.fits(question):
-            try:
-                vector = self._vectors.of(question)
-                return self._under(lookup, self.namer.by_examples(question, vector))
-            except EmbedderError as error:
-                self.faults.report(lookup.policy.name, "embedder", error)
-        return self._under(lookup, self.namer.otherwise)
+        if not self._tells(lookup.request) or not self.embedder.fits(question):
+            return self._under(lookup, self.namer.otherwise)
+        try:
+            vector = self._vectors.of(question)
+        except Exception as error:
+            kind = "embedder" if isinstance(error, EmbedderError) else "internal"
+            self.faults.report(lookup.policy.name, kind, error)
+            return lookup
+        return self._under(lookup, self.namer.by_examples(question, vector))
 
     def finish(self, lookup: Lookup, decision: Decision) -> Decision:
         """Fetch a hit's answer from the store and count the decision."""
@@ -286,8 +312,12 @@ class Engine:
         *,
         provenance: Provenance | None = None,
         entry_id: str | None = None,
+        sources: str | None = None,
     ) -> Entry | None:
         """Store an answer and index its question; ``None`` when the policy forbids it.
+
+        ``sources`` are those it was made of, with the versions in force when it was asked for;
+        without them those that the request names, with the versions in force now.
 
         An embedder that fails leaves an entry that the exact tier serves.
 
@@ -297,7 +327,11 @@ class Engine:
         lookup = self.named(self.start(request))
         policy = lookup.policy
         bypass = bypass_of(request, policy)
-        if request.controls.no_store or (bypass is not None and not bypass.store):
+        if (
+            lookup.naming is None
+            or request.controls.no_store
+            or (bypass is not None and not bypass.store)
+        ):
             return None
         now = self.clock()
         lifetimes = [t for t in (policy.ttl_s, request.controls.ttl_s) if t is not None]
@@ -316,7 +350,9 @@ class Engine:
             tenant=request.scope.tenant,
             namespace=request.scope.namespace,
             named=lookup.key == lookup.pair,
-            sources=written(request.controls.sources, self.force.sources),
+            sources=written(request.controls.sources, self.force.sources)
+            if sources is None
+            else sources,
             provenance=provenance or Provenance(),
         )
         record = Record(
@@ -361,6 +397,8 @@ class Engine:
         if self.force.teaching is None:
             return
         lookup = self.named(lookup)
+        if lookup.naming is None:
+            return
         question, policy = lookup.request.question, lookup.policy
         right = self.force.teaching.learn(lookup.pair, question, policy, answer, aside=lookup.id)
         record = self.catalog.record(hit.entry_id)
@@ -375,10 +413,13 @@ class Engine:
         *,
         provenance: Provenance | None = None,
         entry_id: str | None = None,
+        sources: str | None = None,
     ) -> Entry | None:
         """Keep an answer; a fault is counted and gives ``None``, for nobody waits for it."""
         try:
-            return self.keep(request, answer, provenance=provenance, entry_id=entry_id)
+            return self.keep(
+                request, answer, provenance=provenance, entry_id=entry_id, sources=sources
+            )
         except StoreError as error:
             self.faults.report(self._name_of(request), "store", error)
         except Exception as error:

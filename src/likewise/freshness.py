@@ -27,6 +27,8 @@ _CUE = re.compile(
     re.IGNORECASE,
 )
 
+_READ_CHARACTERS = 8_000
+
 _LEAST_REASKED = 20
 """Pairs below which a rate is a guess."""
 
@@ -48,7 +50,7 @@ def has_cue(question: str) -> bool:
     >>> has_cue("What is the latest version?"), has_cue("What is a version?")
     (True, False)
     """
-    return _CUE.search(question) is not None
+    return _CUE.search(question[:_READ_CHARACTERS]) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Changes:
         self._most = most
         self._lock = threading.Lock()
         self._seen: dict[str, deque[tuple[float, bool]]] = {}
+        self._found: dict[str, Volatility] = {}
         self._unsaved = False
 
     def add(self, category: str, gap_s: float, *, changed: bool) -> None:
@@ -133,13 +136,20 @@ class Changes:
             return
         with self._lock:
             self._seen.setdefault(category, deque(maxlen=self._most)).append((gap_s, changed))
+            self._found.pop(category, None)
             self._unsaved = True
 
     def of(self, category: str) -> Volatility:
         """Return how fast a category's answers change."""
         with self._lock:
+            known = self._found.get(category)
             seen = list(self._seen.get(category, ()))
-        return volatility([gap for gap, _ in seen], [changed for _, changed in seen])
+        if known is None:
+            known = volatility([gap for gap, _ in seen], [changed for _, changed in seen])
+            with self._lock:
+                if len(self._seen.get(category, ())) == len(seen):
+                    self._found[category] = known
+        return known
 
     def report(self, policy: Category) -> dict[str, float | int | None]:
         """Return what is known of a category's freshness, ready for JSON."""

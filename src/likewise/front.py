@@ -140,6 +140,6 @@ def answered_meanwhile(engine: Engine, request: Request) -> Hit | None:
     """Return the hit on an answer that another call stored since this one's lookup, if any."""
     lookup = engine.start(request)
     decision = engine.guarded(lookup, engine.exact)
-    if isinstance(decision, Hit):
+    if isinstance(decision, Hit) and not decision.stale_s:
         decision = engine.finish(lookup, decision)
     return decision if isinstance(decision, Hit) and not decision.stale_s else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain, zip_longest
 
 from likewise.catalog import Catalog
@@ -89,8 +90,6 @@ class Neighbours:
         """
         now, blocked = self._clock(), self.blocked(lookup)
 
-        grace_s = lookup.policy.grace_s(on_error=lookup.on_error)
-
         def usable(record: Record, similarity: float) -> bool:
             objection = standing_objection(
                 self.candidate(lookup, record, similarity),
@@ -98,8 +97,8 @@ class Neighbours:
                 policy=lookup.policy,
                 now=now,
                 blocked=blocked,
-                grace_s=grace_s,
             )
+            # Without any grace: what is stale must not keep the search from what is fresh.
             return objection is None
 
         names = (lookup.policy.name,) if lookup.naming is None else lookup.naming.places
@@ -112,8 +111,7 @@ class Neighbours:
             found[place] = [match for match in found[place] if self._allows(own, lookup, match)]
         if len(found) == 1:
             return found[0]
-        together = sorted(chain.from_iterable(found), key=lambda match: match[1], reverse=True)
-        return together[: max(map(len, found))]
+        return sorted(chain.from_iterable(found), key=lambda match: match[1], reverse=True)
 
     def candidate(
         self,
@@ -165,6 +163,29 @@ class Neighbours:
         return match[1] >= floor and objection is None
 
     def _allows(self, own: Category, lookup: Lookup, match: Match) -> bool:
-        """Return whether the policy of an entry's own category would let it be served, too."""
-        barred = bypass_of(lookup.request, own) or exact_only_of(lookup.request, own)
-        return not barred and match[1] >= threshold_of(lookup.request, own)
+        """Return whether the policy of an entry's own category would let it be served, too.
+
+        What that one asks of a verifier the lookup's must ask as well: of a category that has
+        lost its certificate nothing is served in the name of another.
+        """
+        request, needed, asked = (
+            lookup.request,
+            own.probability_threshold,
+            lookup.policy.probability_threshold,
+        )
+        if bypass_of(request, own) or exact_only_of(request, own):
+            return False
+        if match[1] < threshold_of(request, own):
+            return False
+        if needed is not None and (asked is None or asked < needed):
+            return False
+        candidate = replace(self.candidate(lookup, *match), epoch=own.epoch)
+        objection = standing_objection(
+            candidate,
+            request=request,
+            policy=own,
+            now=self._clock(),
+            blocked=self.blocked(lookup),
+            grace_s=own.grace_s(on_error=lookup.on_error),
+        )
+        return objection is None and match[0].epoch == own.epoch

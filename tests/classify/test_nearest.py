@@ -21,7 +21,7 @@ from likewise.faults import Faults
 from likewise.naming import Namer, strictest
 from likewise.opening import embedder_of, nearest_of
 from likewise.policy import Reason
-from likewise.request import Request
+from likewise.request import Controls, Request
 from likewise.stats import Stats
 from likewise.testing import HashingEmbedder
 
@@ -437,3 +437,86 @@ def test_an_embedder_that_knows_none_of_the_examples_is_no_fault(
     assert "KeyError" in caplog.text
     with pytest.raises(ConfigError, match="there are 1 such"):
         rows_of({"fruit": FRUIT, "tools": ["one"]}, HashingEmbedder(64))
+
+
+def test_what_cannot_be_named_is_not_kept(hashing: HashingEmbedder) -> None:
+    """While the embedder fails nobody knows whether a question may be stored at all."""
+    with cache_of(hashing, fruit=Category("fruit", cacheable=False)) as cache:
+        vectors = cache._engine._vectors
+        for error in (EmbedderError("away"), RuntimeError("broken")):
+            cache._engine._vectors = Failing(error)  # type: ignore[assignment]
+            assert isinstance(cache.check("ripe plum pear"), Miss)
+            assert cache.store("ripe plum pear", "secret") is None
+            assert cache.store("named plum", "kept", category="tools") is not None
+        cache._engine._vectors = vectors
+        assert isinstance(cache.check("ripe plum pear"), Bypass)
+        assert cache.stats()["entries"] == 1
+
+
+class Failing:
+    """A memory of vectors behind which the embedder is gone."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def of(self, text: str) -> Vectors:
+        """Fail."""
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        Category("tools", similarity_threshold=0.6, probability_threshold=1.0, guards=()),
+        Category("tools", similarity_threshold=0.6, guards=("numbers",)),
+        Category("tools", similarity_threshold=0.6, ttl=1e-9, guards=()),
+    ],
+    ids=["uncertified", "guard", "stale"],
+)
+def test_another_categorys_policy_is_not_got_round(hashing: HashingEmbedder, own: Category) -> None:
+    """Neither its certificate, nor its guards, nor its lives."""
+    fruit = Category("fruit", similarity_threshold=0.6, guards=(), ttl=None)
+    with cache_of(hashing, tools=own, fruit=fruit) as cache:
+        cache._engine.namer._nearest = Torn(fruit=0.9, tools=0.1)  # type: ignore[assignment]
+        cache.store("boil plum pear 5 minutes", "x", category="tools")
+        assert isinstance(cache.check("boil plum pear 9 minutes"), Miss)
+
+
+def test_a_vetoed_neighbour_hides_none_in_another_category(hashing: HashingEmbedder) -> None:
+    """The nearest of each likely category is looked at."""
+    guarded = Category("fruit", similarity_threshold=0.5, guards=("numbers",))
+    tools = Category("tools", similarity_threshold=0.5, guards=("numbers",))
+    with cache_of(hashing, fruit=guarded, tools=tools) as cache:
+        cache._engine.namer._nearest = Torn(fruit=0.7, tools=0.3)  # type: ignore[assignment]
+        cache.store("boil plum pear 5 minutes", "vetoed", category="fruit")
+        cache.store("please boil plum pear for 9 minutes", "right", category="tools")
+        hit = cache.check("boil plum pear 9 minutes")
+        assert isinstance(hit, Hit)
+        assert hit.answer == "right"
+
+
+def test_an_unnamed_question_can_be_refreshed_past_the_cache(hashing: HashingEmbedder) -> None:
+    """Even where the default is never cached: which category it is decides when it is kept."""
+    with cache_of(hashing) as cache:
+        cache._engine.force.policies = Policies(
+            Category("default", cacheable=False), cache._engine.force.policies.categories
+        )
+        request = Request("ripe plum pear", controls=Controls(no_cache=True))
+        decision = cache.lookup(request)
+        assert isinstance(decision, Bypass)
+        assert (decision.reason, decision.store) == (Reason.NO_CACHE, True)
+        assert cache._engine.keep(request, "x") is not None
+
+
+def test_a_damaged_fit_is_made_anew(
+    hashing: HashingEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is in the file: nothing, half of it, another thing."""
+    monkeypatch.setenv("LIKEWISE_CACHE_DIR", str(tmp_path))
+    whole = fit_nearest(EXAMPLES, hashing)
+    (path,) = tmp_path.iterdir()
+    data = path.read_bytes()
+    for damaged in (b"", data[: len(data) // 2], b"{}"):
+        path.write_bytes(damaged)
+        assert np.array_equal(fit_nearest(EXAMPLES, hashing).weights, whole.weights)
+        assert path.read_bytes() != damaged

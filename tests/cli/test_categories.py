@@ -125,3 +125,16 @@ def test_stats_tell_of_freshness(fruits: Shell, clock: FakeClock) -> None:
     row = json.loads(fruits.run("stats", "--json").stdout)["categories"]["tools"]
     assert row["freshness"]["reasked"] == 39
     assert row["eviction"] == "s3-gdsf"
+
+
+def test_examples_with_markup_and_a_missing_folder(fruits: Shell) -> None:
+    """Neither is a traceback."""
+    tools = fruits.folder / "tools.txt"
+    tools.write_text("\n".join([*TOOLS, "a [/b] apple"]), "utf-8")
+    done = fruits.run("categories", "lint")
+    assert "Traceback" not in done.stderr
+    log = fruits.folder / "log.jsonl"
+    log_of(log)
+    done = fruits.run("categories", "suggest", "--log", str(log), "--out", "none/x.yaml")
+    assert done.returncode == 3
+    assert "does not exist" in done.stderr

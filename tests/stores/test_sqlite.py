@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,7 @@ def test_the_schema_before_is_taken_forward(path: Path) -> None:
     with SQLiteStore(path) as store:
         for name in ("a", "b"):
             store.put(entry(name))
+        store.put(replace(entry("c"), category="default"))
     for statement in (
         "ALTER TABLE entries DROP COLUMN answer_digest",
         "ALTER TABLE entries DROP COLUMN named",
@@ -197,10 +199,13 @@ def test_the_schema_before_is_taken_forward(path: Path) -> None:
         store.add_labels([b"x"])
         store.put_memo("m", b"y")
         kept = store.get("a")
-        assert all(row.named for row in store.scan())
+        assert {row.id: row.named for row in store.scan()} == {"a": True, "b": True, "c": False}
+        unnamed = store.get("c")
+        assert unnamed is not None
+        assert store.put(replace(unnamed, id="d")) == ["c"]
     assert kept is not None
     assert kept.named
-    assert digests == {"a": kept.answer_digest, "b": 0}
+    assert digests == {"a": kept.answer_digest, "b": 0, "c": kept.answer_digest}
     SQLiteStore(path).close()
 
 

@@ -14,7 +14,6 @@ import logging
 import math
 import operator
 import os
-import zipfile
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -41,6 +40,7 @@ _STYLE_WEIGHT = 0.2
 
 _LEAST_DEVIATION = 0.1
 _FOLDS = 5
+_BATCH = 32
 _LEAST_EXAMPLES = 2
 _TEMPERATURES = np.geomspace(0.25, 32.0, 43)
 _LIKELY = 0.05
@@ -151,8 +151,10 @@ def fit_nearest(
             digest = sha256(repr((_RECIPE, embedder.name, sorted(examples.items()))).encode())
             path = cache_folder() / f"categories.{digest.hexdigest()[:24]}.npz"
             return _read(path.read_bytes())
-        except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile):
-            pass  # not there, or damaged: fitted again
+        except OSError:
+            pass  # not there yet
+        except Exception:
+            logger.debug("the kept classifier is damaged, it is fitted again", exc_info=True)
     fitted = rows_of(examples, embedder).fit()
     if path is not None:
         _keep(path, fitted)
@@ -271,9 +273,15 @@ def rows_of(examples: Mapping[str, Sequence[str]], embedder: Embedder) -> Rows:
         names,
         [text for _, text in pairs],
         np.array([names.index(name) for name, _ in pairs], np.int_),
-        np.concatenate([embedder.embed([text]) for _, text in pairs]).astype(np.float64),
+        _embedded([text for _, text in pairs], embedder),
         np.array([style_of(text) for _, text in pairs], np.float64),
     )
+
+
+def _embedded(texts: Sequence[str], embedder: Embedder) -> Array:
+    """Return the vectors of some texts; a few at a time, for each call may be one to a server."""
+    parts = [embedder.embed(texts[n : n + _BATCH]) for n in range(0, len(texts), _BATCH)]
+    return np.concatenate(parts).astype(np.float64)
 
 
 def _discriminant(labels: NDArray[np.int_], rows: Array, count: int) -> tuple[Array, Array]:

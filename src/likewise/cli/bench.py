@@ -22,7 +22,7 @@ from likewise.bench.prompts import (
     read_prompts,
     sample,
 )
-from likewise.cli.output import JsonOption, console, print_json, progress
+from likewise.cli.output import JsonOption, console, print_json, progress, require_folder
 from likewise.config import Config, EmbeddingSettings, Policies, load
 from likewise.errors import ConfigError
 from likewise.opening import embedder_of
@@ -167,6 +167,7 @@ def categories(
     """How well examples name categories, what it costs, and what it does to reuse."""
     if report is not None:
         require_charts()
+        require_folder(report, "--report")
     timed = embedder_of(EmbeddingSettings())
     chosen = naming.choose(read_prompts(data), timed, rows=rows, seed=seed)
     with progress("embedding") as embedded:

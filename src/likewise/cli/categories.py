@@ -18,7 +18,14 @@ from likewise.classify.discover import Cluster
 from likewise.classify.lint import Lint
 from likewise.classify.lint import lint as look_at
 from likewise.classify.rules import Rules
-from likewise.cli.output import ConfigOption, JsonOption, console, print_json, progress
+from likewise.cli.output import (
+    ConfigOption,
+    JsonOption,
+    console,
+    print_json,
+    progress,
+    require_folder,
+)
 from likewise.cli.settings import config_of
 from likewise.durations import humanize
 from likewise.errors import ConfigError, ExitCode
@@ -133,6 +140,9 @@ def suggest(
     discover.require_clustering()
     if report is not None:
         require_charts()
+    for option, path in (("--out", out), ("--report", report)):
+        if path is not None:
+            require_folder(path, option)
     lines = [line for line in read_lines(log) if only in (None, line.category)]
     embedder = embedder_of(config_of(config).settings.embedding)
     lines = [line for line in lines if line.question.strip() and embedder.fits(line.question)]
@@ -180,18 +190,19 @@ def _show(found: Lint) -> None:
     ]
     lines += [
         f"[bold]contradiction[/] ({both.similarity:.2f}) {both.categories[0]}: "
-        f"{escape(both.texts[0])!r}, {both.categories[1]}: {escape(both.texts[1])!r}"
+        f"{escape(repr(both.texts[0]))}, {both.categories[1]}: {escape(repr(both.texts[1]))}"
         for both in found.contradictions
     ]
     lines += [
-        f"[bold]too long[/] {long.category}: {escape(long.text[:80])!r}" for long in found.unread
+        f"[bold]too long[/] {long.category}: {escape(repr(long.text[:80]))}"
+        for long in found.unread
     ]
     lines += [
         f"overlap: {one.share:.0%} of the examples of {one.category} look like {one.claimed_by}"
         for one in found.overlaps
     ]
     lines += [
-        f"doubtful {one.category}: {escape(one.text)!r} looks like {one.like}"
+        f"doubtful {one.category}: {escape(repr(one.text))} looks like {one.like}"
         for one in found.doubtful
     ]
     for line in lines:

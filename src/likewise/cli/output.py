@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from likewise.errors import ExitCode, LikewiseError
+from likewise.errors import ConfigError, ExitCode, LikewiseError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -40,6 +41,18 @@ class WrongUsageError(LikewiseError):
 
 
 Report = Callable[[int, int], None]
+
+
+def require_folder(path: Path, option: str) -> None:
+    """Check that a file may be written where an option says, before the work and not after it.
+
+    Raises:
+        ConfigError: Its folder does not exist.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        msg = f"{option}: the folder {folder} does not exist; make it first"
+        raise ConfigError(msg)
 
 
 def print_json(value: object) -> None:

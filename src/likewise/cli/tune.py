@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from likewise.cli.output import JsonOption, console, print_json, progress
+from likewise.cli.output import JsonOption, console, print_json, progress, require_folder
 from likewise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -78,9 +78,8 @@ def tune(
         msg = "name the labels: one of --data DIR, --log FILE"
         raise ConfigError(msg)
     for option, path in (("--out", out), ("--report", report)):
-        if path is not None and not path.absolute().parent.is_dir():
-            msg = f"{option}: the folder {path.absolute().parent} does not exist; make it first"
-            raise ConfigError(msg)
+        if path is not None:
+            require_folder(path, option)
     # Said before the work, not after it.
     require_fitting()
     if report is not None:

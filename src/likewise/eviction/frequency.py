@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 
-from likewise.eviction.base import Eviction
+from likewise.eviction.base import Eviction, Item, Name
 
 _WINDOW_SHARE = 0.01
 _PROTECTED_SHARE = 0.8
@@ -18,11 +18,11 @@ class _Heaped(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._heap: list[tuple[float, int, str]] = []
-        self._key: dict[str, tuple[float, int]] = {}
+        self._heap: list[tuple[float, int, Name]] = []
+        self._key: dict[Name, tuple[float, int]] = {}
         self._turn = 0
 
-    def _put(self, name: str, key: float) -> None:
+    def _put(self, name: Name, key: float) -> None:
         self._turn += 1
         self._key[name] = (key, self._turn)
         heapq.heappush(self._heap, (key, self._turn, name))
@@ -30,10 +30,10 @@ class _Heaped(Eviction):
             self._heap = [(key, turn, name) for name, (key, turn) in self._key.items()]
             heapq.heapify(self._heap)
 
-    def _removed(self, name: str) -> None:
+    def _removed(self, name: Name) -> None:
         del self._key[name]
 
-    def _lowest(self) -> tuple[str, float]:
+    def _lowest(self) -> tuple[Name, float]:
         while True:
             key, turn, name = heapq.heappop(self._heap)
             if self._key.get(name) == (key, turn):
@@ -44,16 +44,16 @@ class _Heaped(Eviction):
 class Lfu(_Heaped):
     """The entry asked for least often goes; of several the one that waited longest."""
 
-    def _added(self, name: str) -> None:
+    def _added(self, name: Name) -> None:
         self._put(name, 0.0)
 
-    def _touched(self, name: str) -> None:
+    def _touched(self, name: Name) -> None:
         self._put(name, self._key[name][0] + 1.0)
 
-    def _blamed(self, name: str) -> None:
+    def _blamed(self, name: Name) -> None:
         self._put(name, 0.0)
 
-    def _chosen(self) -> str:
+    def _chosen(self) -> Name:
         return self._lowest()[0]
 
 
@@ -67,31 +67,39 @@ class Gdsf(_Heaped):
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: dict[str, int] = {}
+        self._asked: dict[Name, int] = {}
         self._level = 0.0
 
-    def _added(self, name: str) -> None:
+    def _added(self, name: Name) -> None:
         self._asked[name] = 1
         self._rank(name)
 
-    def _touched(self, name: str) -> None:
-        self._asked[name] += 1
+    def touch(self, name: Name, *, times: int = 1) -> None:
+        """See ``Eviction.touch``; for so many times at once."""
+        if name in self.items and times:
+            self._asked[name] += times
+            self._rank(name)
+
+    def _touched(self, name: Name) -> None:
+        self.touch(name)
+
+    def _resized(self, name: Name, before: Item) -> None:
         self._rank(name)
 
-    def _blamed(self, name: str) -> None:
+    def _blamed(self, name: Name) -> None:
         self._asked[name] = 0
         self._rank(name)
 
-    def _removed(self, name: str) -> None:
+    def _removed(self, name: Name) -> None:
         super()._removed(name)
         del self._asked[name]
 
-    def _chosen(self) -> str:
+    def _chosen(self) -> Name:
         name, self._level = self._lowest()
         del self._asked[name]
         return name
 
-    def _rank(self, name: str) -> None:
+    def _rank(self, name: Name) -> None:
         item = self.items[name]
         self._put(name, self._level + self._asked[name] * item.cost / item.size)
 
@@ -106,16 +114,16 @@ class WTinyLfu(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._window: OrderedDict[str, None] = OrderedDict()
-        self._probation: OrderedDict[str, None] = OrderedDict()
-        self._protected: OrderedDict[str, None] = OrderedDict()
+        self._window: OrderedDict[Name, None] = OrderedDict()
+        self._probation: OrderedDict[Name, None] = OrderedDict()
+        self._protected: OrderedDict[Name, None] = OrderedDict()
         self._window_bytes = 0
-        self._newest: str | None = None
+        self._newest: Name | None = None
         """What entered the main part last, and may have to leave it again."""
-        self._counts: dict[str, int] = {}
+        self._counts: dict[Name, int] = {}
         self._counted = 0
 
-    def _added(self, name: str) -> None:
+    def _added(self, name: Name) -> None:
         self._count(name)
         self._window[name] = None
         self._window_bytes += self.items[name].size
@@ -124,7 +132,11 @@ class WTinyLfu(Eviction):
             self._window_bytes -= self.items[self._newest].size
             self._probation[self._newest] = None
 
-    def _touched(self, name: str) -> None:
+    def _resized(self, name: Name, before: Item) -> None:
+        if name in self._window:
+            self._window_bytes += self.items[name].size - before.size
+
+    def _touched(self, name: Name) -> None:
         self._count(name)
         if name in self._window:
             self._window.move_to_end(name)
@@ -136,10 +148,10 @@ class WTinyLfu(Eviction):
             if len(self._protected) > _PROTECTED_SHARE * len(self.items):
                 self._probation[self._protected.popitem(last=False)[0]] = None
 
-    def _blamed(self, name: str) -> None:
+    def _blamed(self, name: Name) -> None:
         self._counts.pop(name, None)
 
-    def _removed(self, name: str) -> None:
+    def _removed(self, name: Name) -> None:
         if name in self._window:
             del self._window[name]
             self._window_bytes -= self.items[name].size
@@ -148,7 +160,7 @@ class WTinyLfu(Eviction):
         else:
             del self._protected[name]
 
-    def _chosen(self) -> str:
+    def _chosen(self) -> Name:
         if not self._probation and not self._protected:
             name, _ = self._window.popitem(last=False)
             self._window_bytes -= self.items[name].size
@@ -162,7 +174,7 @@ class WTinyLfu(Eviction):
         del main[victim]
         return victim
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: Name) -> None:
         self._counts[name] = self._counts.get(name, 0) + 1
         self._counted += 1
         if self._counted >= _SAMPLE * max(len(self.items), 16):

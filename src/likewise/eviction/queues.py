@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from likewise.eviction.base import Eviction
+from likewise.eviction.base import Eviction, Item, Name
 from likewise.eviction.frequency import Gdsf
 
 _SMALL_SHARE = 0.1
@@ -16,18 +16,18 @@ class Lru(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._order: OrderedDict[str, None] = OrderedDict()
+        self._order: OrderedDict[Name, None] = OrderedDict()
 
-    def _added(self, name: str) -> None:
+    def _added(self, name: Name) -> None:
         self._order[name] = None
 
-    def _touched(self, name: str) -> None:
+    def _touched(self, name: Name) -> None:
         self._order.move_to_end(name)
 
-    def _removed(self, name: str) -> None:
+    def _removed(self, name: Name) -> None:
         del self._order[name]
 
-    def _chosen(self) -> str:
+    def _chosen(self) -> Name:
         return self._order.popitem(last=False)[0]
 
 
@@ -40,14 +40,14 @@ class Sieve(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._before: dict[str, str | None] = {}
-        self._after: dict[str, str | None] = {}
-        self._oldest: str | None = None
-        self._newest: str | None = None
-        self._hand: str | None = None
-        self._visited: set[str] = set()
+        self._before: dict[Name, Name | None] = {}
+        self._after: dict[Name, Name | None] = {}
+        self._oldest: Name | None = None
+        self._newest: Name | None = None
+        self._hand: Name | None = None
+        self._visited: set[Name] = set()
 
-    def _added(self, name: str) -> None:
+    def _added(self, name: Name) -> None:
         self._before[name], self._after[name] = self._newest, None
         if self._newest is not None:
             self._after[self._newest] = name
@@ -55,13 +55,13 @@ class Sieve(Eviction):
         if self._oldest is None:
             self._oldest = name
 
-    def _touched(self, name: str) -> None:
+    def _touched(self, name: Name) -> None:
         self._visited.add(name)
 
-    def _blamed(self, name: str) -> None:
+    def _blamed(self, name: Name) -> None:
         self._visited.discard(name)
 
-    def _removed(self, name: str) -> None:
+    def _removed(self, name: Name) -> None:
         before, after = self._before.pop(name), self._after.pop(name)
         if before is None:
             self._oldest = after
@@ -75,7 +75,7 @@ class Sieve(Eviction):
             self._hand = after
         self._visited.discard(name)
 
-    def _chosen(self) -> str:
+    def _chosen(self) -> Name:
         place = self._hand or self._oldest
         while place in self._visited:
             self._visited.discard(place)
@@ -90,15 +90,15 @@ class Ghosts:
     """Names of entries that went without being asked for, at most as many as there are entries."""
 
     def __init__(self) -> None:
-        self._names: OrderedDict[str, None] = OrderedDict()
+        self._names: OrderedDict[Name, None] = OrderedDict()
 
-    def add(self, name: str, *, most: int) -> None:
+    def add(self, name: Name, *, most: int) -> None:
         """Remember a name, and forget the oldest beyond ``most``."""
         self._names[name] = None
         while len(self._names) > max(most, 1):
             self._names.popitem(last=False)
 
-    def take(self, name: str) -> bool:
+    def take(self, name: Name) -> bool:
         """Return whether a name is remembered, and forget it."""
         return self._names.pop(name, "") is None
 
@@ -113,13 +113,13 @@ class S3Fifo(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._small: OrderedDict[str, None] = OrderedDict()
-        self._main: OrderedDict[str, None] = OrderedDict()
+        self._small: OrderedDict[Name, None] = OrderedDict()
+        self._main: OrderedDict[Name, None] = OrderedDict()
         self._small_bytes = 0
         self._ghosts = Ghosts()
-        self._asked: dict[str, int] = {}
+        self._asked: dict[Name, int] = {}
 
-    def _added(self, name: str) -> None:
+    def _added(self, name: Name) -> None:
         self._asked[name] = 0
         if self._ghosts.take(name):
             self._main[name] = None
@@ -127,13 +127,17 @@ class S3Fifo(Eviction):
             self._small[name] = None
             self._small_bytes += self.items[name].size
 
-    def _touched(self, name: str) -> None:
+    def _resized(self, name: Name, before: Item) -> None:
+        if name in self._small:
+            self._small_bytes += self.items[name].size - before.size
+
+    def _touched(self, name: Name) -> None:
         self._asked[name] = min(self._asked[name] + 1, _MOST_COUNTED)
 
-    def _blamed(self, name: str) -> None:
+    def _blamed(self, name: Name) -> None:
         self._asked[name] = 0
 
-    def _removed(self, name: str) -> None:
+    def _removed(self, name: Name) -> None:
         del self._asked[name]
         if name in self._small:
             del self._small[name]
@@ -141,7 +145,7 @@ class S3Fifo(Eviction):
         else:
             del self._main[name]
 
-    def _chosen(self) -> str:
+    def _chosen(self) -> Name:
         while self._small and (self._small_bytes > _SMALL_SHARE * self.bytes or not self._main):
             name, _ = self._small.popitem(last=False)
             self._small_bytes -= self.items[name].size
@@ -164,38 +168,44 @@ class S3Gdsf(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._small: OrderedDict[str, int] = OrderedDict()
+        self._small: OrderedDict[Name, int] = OrderedDict()
         self._small_bytes = 0
         self._main = Gdsf()
         self._ghosts = Ghosts()
 
-    def _added(self, name: str) -> None:
+    def _added(self, name: Name) -> None:
         if self._ghosts.take(name):
             self._main.add(name, *self.items[name])
         else:
             self._small[name] = 0
             self._small_bytes += self.items[name].size
 
-    def _touched(self, name: str) -> None:
+    def _resized(self, name: Name, before: Item) -> None:
+        if name in self._small:
+            self._small_bytes += self.items[name].size - before.size
+        else:
+            self._main.resize(name, *self.items[name])
+
+    def _touched(self, name: Name) -> None:
         if name in self._small:
             self._small[name] += 1
         else:
             self._main.touch(name)
 
-    def _blamed(self, name: str) -> None:
+    def _blamed(self, name: Name) -> None:
         if name in self._small:
             self._small[name] = 0
         else:
             self._main.blame(name)
 
-    def _removed(self, name: str) -> None:
+    def _removed(self, name: Name) -> None:
         if name in self._small:
             del self._small[name]
             self._small_bytes -= self.items[name].size
         else:
             self._main.remove(name)
 
-    def _chosen(self) -> str:
+    def _chosen(self) -> Name:
         while self._small and (self._small_bytes > _SMALL_SHARE * self.bytes or not self._main):
             name, asked = self._small.popitem(last=False)
             item = self.items[name]
@@ -204,6 +214,5 @@ class S3Gdsf(Eviction):
                 self._ghosts.add(name, most=len(self.items))
                 return name
             self._main.add(name, *item)
-            for _ in range(asked):
-                self._main.touch(name)
+            self._main.touch(name, times=asked)
         return self._main.evict()

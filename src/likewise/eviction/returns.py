@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from likewise.eviction.base import Eviction
+from likewise.eviction.base import Eviction, Item, Name
 
 _MOST_SPARED = 4
 _PATIENCE = 2.0
@@ -21,29 +21,32 @@ class Protecting(Eviction):
         super().__init__()
         self._inner = inner
         self._now = 0
-        self._asked: dict[str, tuple[int, int, int]] = {}
+        self._asked: dict[Name, tuple[int, int, int]] = {}
         """First and last time, and how often, by name."""
 
-    def _added(self, name: str) -> None:
+    def _added(self, name: Name) -> None:
         self._now += 1
         self._asked[name] = (self._now, self._now, 1)
         self._inner.add(name, *self.items[name])
 
-    def _touched(self, name: str) -> None:
+    def _resized(self, name: Name, before: Item) -> None:
+        self._inner.resize(name, *self.items[name])
+
+    def _touched(self, name: Name) -> None:
         self._now += 1
         first, _, count = self._asked[name]
         self._asked[name] = (first, self._now, count + 1)
         self._inner.touch(name)
 
-    def _blamed(self, name: str) -> None:
+    def _blamed(self, name: Name) -> None:
         self._asked[name] = (self._now, self._now, 1)
         self._inner.blame(name)
 
-    def _removed(self, name: str) -> None:
+    def _removed(self, name: Name) -> None:
         del self._asked[name]
         self._inner.remove(name)
 
-    def _chosen(self) -> str:
+    def _chosen(self) -> Name:
         name = self._inner.evict()
         for _ in range(_MOST_SPARED):
             if not len(self._inner) or not self._returns(name):
@@ -54,7 +57,7 @@ class Protecting(Eviction):
         del self._asked[name]
         return name
 
-    def _returns(self, name: str) -> bool:
+    def _returns(self, name: Name) -> bool:
         first, last, count = self._asked[name]
         if count < 3:
             return False

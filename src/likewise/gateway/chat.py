@@ -29,6 +29,7 @@ from likewise.gateway.wire.chat import ChatCall, read_chat
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
 from likewise.scope import digest_of, tenant_of
+from likewise.sources import written
 
 _IDENTITY_HEADERS = (
     "api-key",
@@ -252,7 +253,7 @@ class ChatEndpoint:
         engine = self._cache.engine
         if self._upstream.ended or call.request.controls.no_store or lookup.key in self._refreshing:
             return
-        if not self._refreshes.due(hit, engine.force.policies.of(hit.category)):
+        if not self._refreshes.due(hit, engine.force.policy(hit.category, call.request)):
             return
         engine.stats.add(hit.category, refreshes=1)
         model_call = ModelCall(
@@ -285,10 +286,13 @@ class ChatEndpoint:
         self, call: ChatCall, lookup: Lookup, model_call: ModelCall, entry_id: str | None
     ) -> Flight:
         started = time.perf_counter()
+        # As they are now: the answer is made of these, whatever comes into force meanwhile.
+        sources = written(call.request.controls.sources, self._cache.engine.force.sources)
 
         async def land(flight: Flight) -> None:
             if entry_id is not None:
-                await self._keep(flight, call, entry_id, time.perf_counter() - started)
+                latency_s = time.perf_counter() - started
+                await self._keep(flight, call, entry_id, latency_s, sources)
 
         return self._launch(lookup, model_call, land)
 
@@ -308,7 +312,9 @@ class ChatEndpoint:
         flight.task.add_done_callback(landed)
         return flight
 
-    async def _keep(self, flight: Flight, call: ChatCall, entry_id: str, latency_s: float) -> None:
+    async def _keep(
+        self, flight: Flight, call: ChatCall, entry_id: str, latency_s: float, sources: str
+    ) -> None:
         """Store what a flight brought, when it is whole and successful."""
         completion = whole(flight)
         if completion is None or wire.why_not_keep(completion):
@@ -316,7 +322,7 @@ class ChatEndpoint:
             return
         provenance = self._provenance(call, completion, latency_s)
         await self._cache.try_keep(
-            call.request, completion, provenance=provenance, entry_id=entry_id
+            call.request, completion, provenance=provenance, entry_id=entry_id, sources=sources
         )
 
     def _provenance(

@@ -39,6 +39,7 @@ class Follower:
         self._path = config.path
         self._stamp = _stamp(config.path)
         self._in_file = _values(config)
+        self._examples = config.examples
         if config.path is not None:
             # Options of the command line may have changed what the file said.
             with suppress(ConfigError):
@@ -64,10 +65,15 @@ class Follower:
             old, new = self._in_file, _values(config)
             same = old["verifier"] == new["verifier"]
             judging = engine.force.judging if same else judging_of(config)
+            nearest = engine.namer.nearest
+            if config.examples != self._examples:
+                found = nearest_of(config.examples, engine.embedder)
+                # An embedder that fails now is no reason to forget what is known.
+                nearest = found or (nearest if config.examples else None)
             engine.adopt(
                 config.policies,
                 ("rule", Rules(config.rules)),
-                nearest=nearest_of(config.examples, engine.embedder),
+                nearest=nearest,
                 sure=config.settings.classification.confidence,
                 sources=config.sources,
                 judging=judging,
@@ -75,6 +81,10 @@ class Follower:
         except ConfigError as error:
             logger.error("the changed config is refused, the old policies stay: %s", error)
             return False
+        except Exception:
+            logger.exception("the changed config cannot be taken over, the old policies stay")
+            return False
+        self._examples = config.examples
         fixed = [*_AT_START_ONLY, *(["verifier"] if engine.learner is not None else [])]
         late = [name for name in fixed if old[name] != new[name]]
         if late:

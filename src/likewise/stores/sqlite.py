@@ -15,13 +15,16 @@ import msgspec
 import numpy as np
 
 from likewise.answers import answer_digest
+from likewise.category import DEFAULT
 from likewise.entry import (
+    UNNAMED,
     Entry,
     Provenance,
     StoredVector,
     cost_of,
     decode_answer,
     encode_answer,
+    exact_key,
 )
 from likewise.errors import StoreError
 from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store, Verdict
@@ -318,7 +321,7 @@ class SQLiteStore(Store):
             if version < 2:
                 _from_schema_1(db)
             if version < 3:
-                _execute(db, _FROM_SCHEMA_2)
+                _from_schema_2(db)
         db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         db.execute("COMMIT")
 
@@ -384,6 +387,21 @@ def _from_schema_1(db: sqlite3.Connection) -> None:
     db.create_function("digest_of", 1, _digest_of)
     db.execute("UPDATE entries SET answer_digest = digest_of(answer)")
     _execute(db, _LEARNING)
+
+
+def _from_schema_2(db: sqlite3.Connection) -> None:
+    """Add what schema 3 has: who named the category, sources.
+
+    What is in the default was named by nobody, or to the same effect: an equal question that names
+    no category must find it.
+    """
+    _execute(db, _FROM_SCHEMA_2)
+    db.create_function("unnamed_key", 2, lambda s, q: exact_key(s, UNNAMED, q))
+    db.execute(
+        "UPDATE OR REPLACE entries SET named = 0, key = unnamed_key(scope, question) "
+        "WHERE category = ?",
+        (DEFAULT,),
+    )
 
 
 def _digest_of(answer: object) -> int:
