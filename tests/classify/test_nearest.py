@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from likewise import Bypass, Cache, Category, Hit, Miss
+from likewise.bench.categories import _held_out, choose, measure, texts_of
+from likewise.bench.prompts import Embedded, Prompt
 from likewise.category import TAXONOMY
 from likewise.classify import nearest as module
 from likewise.classify.examples import builtin_examples, merged, read_examples
 from likewise.classify.lint import lint
 from likewise.classify.nearest import Nearest, fit_nearest, rows_of
 from likewise.classify.style import STYLE, style_of
-from likewise.config import Config, Policies, parse
+from likewise.config import Config, EmbeddingSettings, Policies, parse
 from likewise.embed import Vectors
 from likewise.errors import ConfigError, EmbedderError
 from likewise.faults import Faults
@@ -117,8 +119,6 @@ def test_builtin_examples_cover_the_taxonomy() -> None:
 
 def test_builtin_examples_are_not_among_what_they_are_measured_on() -> None:
     """Neither a prompt of the demo nor one that was held out is an example."""
-    from likewise.bench.categories import _held_out  # noqa: PLC0415
-
     measured = {text.casefold() for _, text in _held_out()}
     assert len(measured) > 400
     assert not measured & {t.casefold() for texts in builtin_examples().values() for t in texts}
@@ -392,9 +392,6 @@ def test_the_namer_asks_in_order(fitted: Nearest, hashing: HashingEmbedder) -> N
 
 def test_builtin_examples_name_prompts_they_have_not_seen() -> None:
     """With the default embedder, on every fifth prompt held out; the whole is in the benchmark."""
-    from likewise.bench.categories import _held_out  # noqa: PLC0415
-    from likewise.config import EmbeddingSettings  # noqa: PLC0415
-
     embedder = embedder_of(EmbeddingSettings())
     nearest = nearest_of(builtin_examples(), embedder)
     assert nearest is not None
@@ -520,3 +517,35 @@ def test_a_damaged_fit_is_made_anew(
         path.write_bytes(damaged)
         assert np.array_equal(fit_nearest(EXAMPLES, hashing).weights, whole.weights)
         assert path.read_bytes() != damaged
+
+
+def test_the_benchmark_names_and_compares() -> None:
+    """On words that tell two categories apart; a text in both is left out, a small one named."""
+    words = [f"{a}{b}zz" for a in "abc" for b in "abcdefghijklmnopqrstuvwxyz"]
+    prompts = [
+        Prompt(name, f"{name} question {word} {name}{end}", name + word)
+        for name in ("kites", "boats")
+        for word in words
+        for end in ("?", " ?")
+    ]
+    prompts += [Prompt(name, "the same text", "x") for name in ("kites", "boats")]
+    prompts += [Prompt("few", "few", "few")]
+    hashing = HashingEmbedder(256)
+    chosen = choose(prompts, hashing, rows=100, seed=1)
+    assert chosen.left_out == ["few"]
+    assert "the same text" not in {prompt.text for prompt in chosen.prompts}
+    assert {name: len(texts) for name, texts in chosen.examples.items()} == {
+        "boats": 30,
+        "kites": 30,
+    }
+    told: list[tuple[int, int]] = []
+    known = Embedded(hashing, texts_of(chosen), lambda _, __: None)
+    found = measure(chosen, known, hashing, progress=lambda *step: told.append(step))
+    assert found["macro_f1"] > 0.95
+    assert found["confusion"]["kites"]["kites"] > 90
+    assert found["classified"]["right"] >= 0.9 * found["given"]["right"] > 0
+    assert found["cost_us"] > 0
+    assert found["embed_us"] > 0
+    assert told[-1] == (4, 4)
+    with pytest.raises(ConfigError, match="two categories need 130 prompts"):
+        choose(prompts[:100], hashing, rows=100, seed=1)

@@ -79,10 +79,17 @@ class Chosen:
 
 
 def choose(prompts: Sequence[Prompt], embedder: Embedder, *, rows: int, seed: int) -> Chosen:
-    """Draw ``EXAMPLES`` prompts of each category, and at most about ``rows`` others of each."""
+    """Draw ``EXAMPLES`` prompts of each category, and at most about ``rows`` others of each.
+
+    A text that stands in two categories is left out: its labels contradict each other, for whether
+    one answer serves both is not known across categories.
+    """
+    homes: dict[str, set[str]] = {}
+    for prompt in prompts:
+        homes.setdefault(_folded(prompt.text), set()).add(prompt.category)
     by_category: dict[str, list[Prompt]] = {}
     for prompt in prompts:
-        if embedder.fits(prompt.text):
+        if len(homes[_folded(prompt.text)]) == 1 and embedder.fits(prompt.text):
             by_category.setdefault(prompt.category, []).append(prompt)
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
     examples: dict[str, list[str]] = {}
@@ -99,6 +106,10 @@ def choose(prompts: Sequence[Prompt], embedder: Embedder, *, rows: int, seed: in
         raise ConfigError(msg)
     chosen = sample(left, seed=seed, rows_per_category=rows)
     return Chosen(examples, chosen, sorted(by_category.keys() - examples.keys()))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def texts_of(chosen: Chosen) -> list[str]:
