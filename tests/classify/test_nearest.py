@@ -77,7 +77,7 @@ def test_probabilities_are_honest_where_categories_overlap() -> None:
 
 def test_what_is_like_nothing_has_no_category(fitted: Nearest) -> None:
     """A vector at right angles to every centre is named by nobody."""
-    away = np.linalg.svd(fitted.centres.T)[2][-1].astype(np.float32)
+    away = np.linalg.svd(fitted.centres)[2][-1].astype(np.float32)
     found = fitted.guess("?", away)
     assert found.category is None
     assert found.confidence == 0.0

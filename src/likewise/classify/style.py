@@ -1,8 +1,9 @@
 """How a text is written: a few numbers beside its meaning.
 
 Who asks for a table, a command or a joke says so less by the topic than by the form: an imperative
-without a full stop, several sentences, many digits. An embedding hardly holds this, and counting it
-costs microseconds.
+without a full stop, many words, many digits. An embedding hardly holds this, and counting it costs
+microseconds. Pronouns, quotation marks, commas, line breaks and single question words were tried as
+well and told nothing more.
 """
 
 from __future__ import annotations
@@ -11,60 +12,51 @@ import math
 import string
 
 _MOST_CHARACTERS = 2_000
-_CODE = "{}()[];=<>_/\\|$#"
-_CLASSES = str.maketrans(
-    dict.fromkeys(string.ascii_lowercase, "a")
-    | dict.fromkeys(string.ascii_uppercase, "A")
-    | dict.fromkeys(string.digits, "0")
-    | dict.fromkeys(string.punctuation, ".")
-    | dict.fromkeys(_CODE, "#")
-)
-"""Every character of ASCII by its kind: one pass over a text, then counting is cheap."""
+
+
+def _kind(byte: int) -> str:
+    character = chr(byte)
+    if byte > 0x7F:
+        return "x"
+    if character in string.digits:
+        return "0"
+    if character in string.punctuation:
+        return "."
+    return "A" if character.isupper() else "a"
+
+
+_KINDS = "".join(map(_kind, range(256))).encode()
+"""Every byte of a text by its kind: one pass over it, then counting is cheap."""
 
 _ASKS = frozenset(["what", "which", "who", "whose", "when", "where", "why", "how"])
 _ORDERS = frozenset(
     ["show", "list", "find", "give", "return", "get", "count", "select", "display", "print"]
 )
 
-STYLE = 25
+STYLE = 13
 """How many numbers ``style_of`` gives; the last is always 1."""
 
 
 def style_of(text: str) -> list[float]:
     """Return how a text is written, ``STYLE`` numbers of about the size of one."""
     text = text[:_MOST_CHARACTERS].strip()
-    kinds = text.translate(_CLASSES)
-    lower = text.lower()
-    count = len(text) or 1
-    words = lower.split()
-    first = words[0] if words else ""
-    digits, code = kinds.count("0"), kinds.count("#")
-    marks = kinds.count(".") + code
-    foreign = 0 if text.isascii() else len(text) - len(text.encode("ascii", "ignore"))
+    kinds = text.encode("utf-8", "replace").translate(_KINDS)
+    words = text.split()
+    first = words[0].lower() if words else ""
+    share = 8 / (len(text) or 1)
+    digits = kinds.count(b"0")
     return [
         math.log1p(len(words)) / 3,
-        math.log1p(text.count("\n")),
-        8 * digits / count,
-        float(digits > 0),
-        8 * kinds.count("A") / count,
-        4 * foreign / count,
-        float(text.endswith("?")),
-        float(text.endswith(".")),
-        float(first[:1].isalpha() and text[:1] == first[:1]),
-        "'" in text,
-        '"' in text,
-        8 * marks / count,
-        8 * code / count,
-        (text.count(". ") + text.count("! ") + text.count("? ")) / 2,
-        count / (len(words) or 1) / 6,
-        "i" in words,
-        "my" in words,
-        "you" in words,
-        "me" in words,
+        share * digits,
+        digits > 0,
+        share * kinds.count(b"A"),
+        share * kinds.count(b"."),
+        share * kinds.count(b"x") / 4,
+        kinds[:1] == b"a",
+        text[-1:] == "?",
+        text[-1:] == ".",
+        len(text) / (len(words) or 1) / 6,
         first in _ASKS,
-        first == "what",
-        first == "how",
         first in _ORDERS,
-        "," in text,
         1.0,
     ]

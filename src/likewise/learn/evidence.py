@@ -211,7 +211,7 @@ class Evidence:
         wrong, right = total.tolist()
         share = right / max(wrong + right, 1.0)
         share = min(max(share, _LEAST_SHARE), 1.0 - _LEAST_SHARE)
-        seen = self.counts.take(tokens.slots, axis=0)
+        seen = self.counts.take(tokens.slots, axis=0, mode="clip")
         seen += np.array((_SMOOTHING * (1.0 - share), _SMOOTHING * share), np.float32)
         odds = np.log(seen[:, 1] / seen[:, 0])
         odds -= np.float32(math.log(share / (1.0 - share)))

@@ -93,7 +93,7 @@ class Judging:
         if self.verifier is None:
             return []
         found = self.verifier.judge(pairs.rows, pairs.tokens, category=category)
-        return [] if found is None else found.tolist()
+        return [] if found is None else found
 
     def _vocabulary(self, category: str) -> Vocabulary:
         found = self._vocabularies.get(category)

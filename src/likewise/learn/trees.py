@@ -39,10 +39,15 @@ class Trees:
             model, options, providers=["CPUExecutionProvider"]
         )
 
+    def scores(self, rows: Matrix) -> NDArray[np.float32]:
+        """Return the sum of the trees for each row of features; float32 of shape ``(n,)``."""
+        (score,) = self._session.run([_OUTPUT], {_INPUT: rows})
+        scores: NDArray[np.float32] = score[:, 0]
+        return scores
+
     def probability(self, rows: Matrix) -> NDArray[np.float64]:
         """Return the probability of each row of features; float64 of shape ``(n,)``."""
-        (score,) = self._session.run([_OUTPUT], {_INPUT: rows})
-        probability: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-score[:, 0].astype(np.float64)))
+        probability: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-self.scores(rows).astype(float)))
         return probability
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from likewise.errors import ConfigError
 from likewise.learn.evidence import Evidence, Tokens
@@ -40,7 +40,7 @@ class Verifier:
     codes: Mapping[str, float]
     embedder: str
 
-    def judge(self, rows: Matrix, tokens: Tokens, *, category: str) -> NDArray[np.float64] | None:
+    def judge(self, rows: Matrix, tokens: Tokens, *, category: str) -> list[float] | None:
         """Return the probability that each candidate is right, or ``None`` for other categories.
 
         Args:
@@ -49,14 +49,16 @@ class Verifier:
             category: Of all of them.
 
         Returns:
-            float64 of shape ``(n,)``, below 1.
+            One for each pair, below 1.
         """
         code = self.codes.get(category)
         if code is None:
             return None
         rows[:, _CATEGORY] = code
         rows[:, OWN:] = self.evidence.features(tokens, category)
-        return np.minimum(self.trees.probability(rows), _MOST_CERTAIN)
+        # Of a handful of numbers plain Python takes less than NumPy.
+        scores = self.trees.scores(rows).tolist()
+        return [min(1.0 / (1.0 + math.exp(-score)), _MOST_CERTAIN) for score in scores]
 
     def checksum(self) -> str:
         """Return what tells this verifier's trees from others'."""
