@@ -372,5 +372,5 @@ def test_sources_are_those_of_when_the_question_was_asked(open_cache: Open) -> N
 
 def test_a_source_that_nobody_can_name_is_refused() -> None:
     """With what a name is made of."""
-    with pytest.raises(ConfigError, match="source's name"):
+    with pytest.raises(ConfigError, match="sources: 'hand book': a source's name"):
         parse({"sources": {"hand book": "7"}})

@@ -256,7 +256,11 @@ def parse(data: object, *, where: str = "config:", path: Path | None = None) -> 
     try:
         _check_timeouts(settings)
         for name in settings.sources:
-            check_source(name)
+            try:
+                check_source(name)
+            except ConfigError as error:
+                msg = f"sources: {name[:64]!r}: {error}"
+                raise ConfigError(msg) from error
         if settings.max_bytes is not None:
             byte_count(settings.max_bytes, what="max_bytes")
         policies = _policies(settings)
