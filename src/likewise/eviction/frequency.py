@@ -63,10 +63,14 @@ class Gdsf(_Heaped):
     L. Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching
     Policy", HP Labs 1998. F is how often it was asked for, C what it costs to make it again, S its
     bytes, and L the H of what went last: what was not asked for since long falls behind by itself.
+
+    ``power`` is that of ``C / S``: at 1 it is as published and saves the most cost, at 0 every
+    entry counts alike and the most are hit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, power: float = 1.0) -> None:
         super().__init__()
+        self._power = power
         self._asked: dict[Name, int] = {}
         self._level = 0.0
 
@@ -101,7 +105,7 @@ class Gdsf(_Heaped):
 
     def _rank(self, name: Name) -> None:
         item = self.items[name]
-        self._put(name, self._level + self._asked[name] * item.cost / item.size)
+        self._put(name, self._level + self._asked[name] * (item.cost / item.size) ** self._power)
 
 
 class WTinyLfu(Eviction):
