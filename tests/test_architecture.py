@@ -22,10 +22,10 @@ NO_IO = {
     "tempfile", "threading", "time", "urllib", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 INNER_ORDER = [
-    *VALUES, "page", "breaker", "embed", "testing", "freshness", "classify", "index", "stores",
-    "schema", "config", "vectors", "pools", "catalog", "stats", "faults", "naming", "feedback",
-    "receipts", "upkeep", "rebuild", "learn", "teaching", "lookup", "neighbours", "engine",
-    "opening", "explain", "front", "aio", "cache",
+    *VALUES, "files", "page", "breaker", "embed", "testing", "freshness", "classify", "index",
+    "stores", "schema", "config", "vectors", "pools", "catalog", "stats", "faults", "naming",
+    "feedback", "receipts", "upkeep", "rebuild", "learn", "teaching", "lookup", "neighbours",
+    "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

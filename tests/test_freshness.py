@@ -334,20 +334,22 @@ def test_stale_hits_start_one_refresh_and_count_once(open_cache: Open, clock: Fa
     cache = open_cache(categories=one(stale_while_revalidate="1d"))
     cache.answer(GIT, lambda: "old", category="git")
     clock.advance(3700)
-    calls, go = [], threading.Event()
+    calls, begun, go = [], threading.Event(), threading.Event()
 
     def compute() -> str:
         calls.append(1)
+        begun.set()
         go.wait(30)
         return "new"
 
     for _ in range(20):
         assert cache.answer(GIT, compute, category="git") == "old"
+        assert begun.wait(30)
     threads = [t for t in threading.enumerate() if t.name == "likewise-refresh"]
     go.set()
     for thread in threads:
         thread.join()
-    assert len(calls) <= 2
+    assert (len(threads), len(calls)) == (1, 1)
     row = cache.stats()["categories"]["git"]
     assert (row["requests"], row["stale_hits"]) == (21, 20)
 

@@ -216,6 +216,9 @@ class Engine:
         if isinstance(decision, Hit) and not decision.stale_s:
             return decision
         record = self.catalog.exact(lookup.key)
+        if record is not None and lookup.naming is None:
+            # The embedder failed: the entry itself is all that tells what it is.
+            lookup = replace(lookup, policy=self.force.policy(record.category, lookup.request))
         if record is None or not lookup.policy.grace_s(on_error=lookup.on_error):
             return decision
         stale = self._decide(lookup, [self._near.candidate(lookup, record, 1.0, Tier.EXACT)])
@@ -470,7 +473,7 @@ class Engine:
         return {
             "entries": len(self.catalog),
             "max_entries": self.max_entries,
-            "bytes": sum(self.catalog.byte_counts().values()),
+            "bytes": sum(held.values()),
             "max_bytes": self.max_bytes,
             "store": self.store.url,
             "embedder": self.embedder.name,
@@ -498,7 +501,9 @@ class Engine:
         self.force.policies = policies
         self.room = room
         self.force.sources = sources
-        self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
+        self.namer = Namer(
+            policies, classifiers, nearest, sure=sure, faults=self.faults, before=self.namer
+        )
 
     def tidy(self) -> None:
         """Delete what has expired, save statistics and labels, follow other processes' labels."""

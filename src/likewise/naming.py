@@ -59,6 +59,7 @@ class Namer:
         nearest: Asked when none of these knows, once there is a vector; ``None`` is the default.
         sure: Confidence from which on its most probable category holds alone.
         faults: Told of classifiers that fail.
+        before: Whose place this one takes: the names that callers have invented go on counting.
     """
 
     def __init__(
@@ -69,13 +70,14 @@ class Namer:
         *,
         sure: float = SURE,
         faults: Faults,
+        before: Namer | None = None,
     ) -> None:
         self._policies = policies
         self._classifiers = tuple(classifiers)
         self._nearest = nearest
         self._sure = sure
         self._faults = faults
-        self._invented: set[str] = set()
+        self._invented: set[str] = set() if before is None else before._invented
 
     @property
     def nearest(self) -> Nearest | None:
@@ -107,7 +109,6 @@ class Namer:
         guess = self._nearest.guess(question, vector)
         if guess.category is None:
             return replace(self.otherwise, guess=guess)
-        strict = guess.likely
         if guess.confidence >= self._sure:
             strict = guess.likely[:1]
         else:

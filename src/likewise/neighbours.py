@@ -168,11 +168,8 @@ class Neighbours:
         What that one asks of a verifier the lookup's must ask as well: of a category that has
         lost its certificate nothing is served in the name of another.
         """
-        request, needed, asked = (
-            lookup.request,
-            own.probability_threshold,
-            lookup.policy.probability_threshold,
-        )
+        request = lookup.request
+        needed, asked = own.probability_threshold, lookup.policy.probability_threshold
         if bypass_of(request, own) or exact_only_of(request, own):
             return False
         if match[1] < threshold_of(request, own):
@@ -185,7 +182,7 @@ class Neighbours:
             request=request,
             policy=own,
             now=self._clock(),
-            blocked=self.blocked(lookup),
+            blocked=(),  # the decision itself asks
             grace_s=own.grace_s(on_error=lookup.on_error),
         )
         return objection is None and match[0].epoch == own.epoch

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise.errors import ConfigError
+from likewise.files import write_whole
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -41,9 +42,7 @@ def require_charts() -> None:
 def write_page(path: Path, heading: str, body: str) -> None:
     """Write a page to ``path``, at once or not at all; ``body`` is HTML."""
     page = _PAGE.format(title=heading.lower(), heading=heading, body=body)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(page, "utf-8")
-    temporary.replace(path)
+    write_whole(path, page.encode())
 
 
 def div(figure: Any, *, library: bool = False) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from likewise import Bypass, Cache, Category, Hit, Miss
-from likewise.bench.categories import _held_out, choose, measure, texts_of
+from likewise.bench.categories import choose, held_out, measure, texts_of
 from likewise.bench.prompts import Embedded, Prompt
 from likewise.category import TAXONOMY
 from likewise.classify import nearest as module
@@ -119,7 +119,7 @@ def test_builtin_examples_cover_the_taxonomy() -> None:
 
 def test_builtin_examples_are_not_among_what_they_are_measured_on() -> None:
     """Neither a prompt of the demo nor one that was held out is an example."""
-    measured = {text.casefold() for _, text in _held_out()}
+    measured = {text.casefold() for _, text in held_out()}
     assert len(measured) > 400
     assert not measured & {t.casefold() for texts in builtin_examples().values() for t in texts}
 
@@ -390,12 +390,27 @@ def test_the_namer_asks_in_order(fitted: Nearest, hashing: HashingEmbedder) -> N
     assert namer.otherwise.by == "default"
 
 
+def test_names_that_callers_invent_go_on_counting() -> None:
+    """Other policies in force are no way round the bound on them."""
+    faults = Faults(Stats())
+
+    def name(namer: Namer, wanted: str) -> str:
+        naming = namer.at_once(Request("q", controls=Controls(category=wanted)))
+        assert naming is not None
+        return naming.category
+
+    first = Namer(Policies(), [], None, faults=faults)
+    assert [name(first, f"own-{n}") for n in range(1_001)][-2:] == ["own-999", "default"]
+    second = Namer(Policies(), [], None, faults=faults, before=first)
+    assert (name(second, "own-5"), name(second, "another")) == ("own-5", "default")
+
+
 def test_builtin_examples_name_prompts_they_have_not_seen() -> None:
     """With the default embedder, on every fifth prompt held out; the whole is in the benchmark."""
     embedder = embedder_of(EmbeddingSettings())
     nearest = nearest_of(builtin_examples(), embedder)
     assert nearest is not None
-    prompts = [(name, text) for name, text in _held_out()[::5] if embedder.fits(text)]
+    prompts = [(name, text) for name, text in held_out()[::5] if embedder.fits(text)]
     right = sum(
         nearest.guess(text, embedder.embed([text])[0]).category == name for name, text in prompts
     )

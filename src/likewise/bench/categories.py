@@ -114,7 +114,7 @@ def _folded(text: str) -> str:
 
 def texts_of(chosen: Chosen) -> list[str]:
     """Return every text that ``measure`` needs the vector of."""
-    texts = [prompt.text for prompt in chosen.prompts] + [text for _, text in _held_out()]
+    texts = [prompt.text for prompt in chosen.prompts] + [text for _, text in held_out()]
     return texts + [
         text for known in (chosen.examples, builtin_examples()) for n in known for text in known[n]
     ]
@@ -156,8 +156,8 @@ def measure(
     classified = quality.run("classified", policies, prompts, embedder, examples=examples).total
     progress(3, 4)
     builtin = rows_of(builtin_examples(), embedder).fit()
-    held_out = _held_out()
-    shipped = _name(builtin, held_out, embedder)
+    own = held_out()
+    shipped = _name(builtin, own, embedder)
     data = _name(builtin, [(p.category, p.text) for p in prompts], embedder)
     cost_us, embed_us, cost_alone_us = _times(
         nearest, [p.text for p in prompts[:_TIMED]], embedder, timed
@@ -178,7 +178,7 @@ def measure(
         "left_out": chosen.left_out,
         "builtin": {
             "accuracy": shipped.accuracy,
-            "accuracy_with_rules": _with_rules(shipped, held_out).accuracy,
+            "accuracy_with_rules": _with_rules(shipped, own).accuracy,
             "confusion": shipped.confusion,
             "data": data.confusion,
         },
@@ -224,7 +224,7 @@ def _with_rules(named: Named, prompts: Sequence[tuple[str, str]]) -> Named:
     )
 
 
-def _held_out() -> list[tuple[str, str]]:
+def held_out() -> list[tuple[str, str]]:
     """Return category and text of prompts written for this project that are no examples."""
     text = files("likewise.bench").joinpath("held_out.yaml").read_text(encoding="utf-8")
     own: dict[str, list[str]] = yaml.safe_load(text)

@@ -13,7 +13,6 @@ import io
 import logging
 import math
 import operator
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -27,6 +26,7 @@ from likewise.classify.style import STYLE, style_of
 from likewise.embed import Embedder, Vectors
 from likewise.embed.graph import cache_folder
 from likewise.errors import ConfigError
+from likewise.files import write_whole
 
 logger = logging.getLogger("likewise")
 
@@ -302,11 +302,9 @@ def _keep(path: Path, fitted: Nearest) -> None:
     """Write a fit to the cache folder; one that cannot be written is fitted at every start."""
     buffer = io.BytesIO()
     np.savez(buffer, **{field.name: getattr(fitted, field.name) for field in fields(Nearest)})
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
+        write_whole(path, buffer.getvalue())
     except OSError as error:
         logger.warning("cannot keep the classifier in %s: %s", path.parent, error.strerror)
 

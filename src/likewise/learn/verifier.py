@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,6 +14,7 @@ import msgspec
 import numpy as np
 
 from likewise.errors import ConfigError
+from likewise.files import write_whole
 from likewise.learn.evidence import Evidence, Tokens
 from likewise.learn.features import NAMES, OWN, Matrix
 from likewise.learn.trees import Trees
@@ -86,9 +86,7 @@ class Verifier:
     def save(self, path: Path) -> str:
         """Write the verifier to ``path`` at once or not at all; return its checksum."""
         data = self.to_bytes()
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_whole(path, data)
         return sha256(data).hexdigest()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from likewise.files import write_whole
 from likewise.learn.tune import Tuned
 
 _LEAST_FLOOR = 0.5
@@ -38,6 +39,4 @@ def write_policy(tuned: Tuned, path: Path, *, base: dict[str, Any] | None = None
         f"{tuned.risk:g}.\n"
     )
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(head + text, "utf-8")
-    temporary.replace(path)
+    write_whole(path, (head + text).encode())
