@@ -52,6 +52,16 @@ def controls(**values: Any) -> Request:
         (ask(candidate(expires_at=NOW - 5), stale_while_revalidate=5.0), Miss, Reason.STALE),
         (ask(candidate(expires_at=NOW - 1), stale_if_error=5.0), Miss, Reason.STALE),
         (
+            ask(candidate(created_at=NOW - 150, expires_at=NOW - 50), ttl=200.0, calm=POLICY),
+            Hit,
+            Reason.STRETCHED,
+        ),
+        (
+            ask(candidate(created_at=NOW - 50, expires_at=NOW - 1), ttl=200.0, calm=POLICY),
+            Miss,
+            Reason.STALE,
+        ),
+        (
             ask(candidate(expires_at=NOW - 1), on_error=True, stale_if_error=5.0),
             Hit,
             Reason.STALE_IF_ERROR,

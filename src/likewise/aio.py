@@ -161,7 +161,7 @@ class AsyncCache(Front):
         request = request_of(question, category=category, scope=scope)
         decision = await self.lookup(request)
         if isinstance(decision, Hit):
-            if decision.stale_s:
+            if decision.reason is Reason.REVALIDATING:
                 self._flight(request, compute)
             return cast(T, decision.answer)
         if isinstance(decision, Bypass):
@@ -196,7 +196,8 @@ class AsyncCache(Front):
         if late is not None:
             return cast(T, late.answer)
         started = time.perf_counter()
-        answer = await compute()
+        with self._engine.load.call(request.scope.model):
+            answer = await compute()
         provenance = Provenance(latency_s=time.perf_counter() - started)
         await self.try_keep(request, answer, provenance=provenance)
         return answer

@@ -13,7 +13,7 @@ from likewise.engine import Engine
 from likewise.entry import Entry, Provenance
 from likewise.explain import Explanation, explain
 from likewise.front import Front, answered_meanwhile, request_of
-from likewise.policy import Bypass, Decision, Hit
+from likewise.policy import Bypass, Decision, Hit, Reason
 from likewise.request import Request
 from likewise.scope import Scope
 
@@ -151,7 +151,7 @@ class Cache(Front):
         request = request_of(question, category=category, scope=scope)
         decision = self.lookup(request)
         if isinstance(decision, Hit):
-            if decision.stale_s:
+            if decision.reason is Reason.REVALIDATING:
                 self._refresh_aside(request, compute)
             return cast(T, decision.answer)
         if isinstance(decision, Bypass):
@@ -221,7 +221,8 @@ class Cache(Front):
                 flight.set_result(late.answer)
                 return cast(T, late.answer)
             started = time.perf_counter()
-            answer = compute()
+            with self._engine.load.call(request.scope.model):
+                answer = compute()
         except BaseException as error:
             flight.set_exception(error)
             raise

@@ -19,6 +19,9 @@ from likewise.guards import GUARDS
 DEFAULT = "default"
 """Name of the category of requests that nothing else claims."""
 
+PRIORITIES = ("low", "normal", "high")
+"""Who yields first to the load of the model."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -49,6 +52,18 @@ class Category:
             category leaves unused is lent to the others.
         eviction: Which of its entries goes when room is needed: a name of ``POLICIES``, with
             ``+returns`` behind it to spare what is expected back.
+        strict: True keeps this policy as it is however loaded the model is, see ``adaptive``.
+        priority: ``low``, ``normal`` or ``high``: those of low priority yield first to the load, in
+            how far their policies adapt and in whose calls wait.
+        similarity_floor: How far down load may take the ``similarity_threshold``; without it as far
+            as the configuration's ``load.relax`` says.
+        probability_floor: The same for the ``probability_threshold``, as certified by labels for
+            the ``pressure_budget``; ``None`` does not move it.
+        pressure_budget: Wrong answers per hit that are tolerated under full load, for which
+            learning certifies the floor; ``None`` tolerates no more than ever.
+        ttl_limit: The most that load may make of the ``ttl``; ``None`` sets no limit of its own.
+        stale_under_pressure: For how long beyond that an answer may be served while the model is
+            near its limits; ``None`` for not at all.
         cacheable: False keeps the category out of the cache altogether.
         exact_only: True serves only requests that are equal to the letter.
         guards: Names of the checks on the raw texts that may veto a candidate.
@@ -56,6 +71,7 @@ class Category:
         max_temperature: A request sampled hotter than this is served by the exact tier only.
         epoch: Raise it to revoke every answer stored before, at once.
         description: A sentence for people.
+        calm: Set by ``adaptive`` only: the policy as it was before load moved it.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -73,6 +89,13 @@ class Category:
     refresh_ahead: float | None = field(default=None, kw_only=True)
     quota: float | str | None = field(default=None, kw_only=True)
     eviction: str = field(default=DEFAULT_EVICTION, kw_only=True)
+    strict: bool = field(default=False, kw_only=True)
+    priority: str = field(default="normal", kw_only=True)
+    similarity_floor: float | None = field(default=None, kw_only=True)
+    probability_floor: float | None = field(default=None, kw_only=True)
+    pressure_budget: float | None = field(default=None, kw_only=True)
+    ttl_limit: float | str | None = field(default=None, kw_only=True)
+    stale_under_pressure: float | str | None = field(default=None, kw_only=True)
     cacheable: bool = field(default=True, kw_only=True)
     exact_only: bool = field(default=False, kw_only=True)
     guards: tuple[str, ...] = field(default=tuple(GUARDS), kw_only=True)
@@ -80,11 +103,13 @@ class Category:
     max_temperature: float = field(default=1.0, kw_only=True)
     epoch: int = field(default=0, kw_only=True)
     description: str = field(default="", kw_only=True)
+    calm: Category | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         where = f"category {self.name!r}"
         check_name(self.name)
         self._check_thresholds(where)
+        self._check_load(where)
         self._check_times(where)
         self._check_room(where)
         object.__setattr__(self, "guards", tuple(self.guards))
@@ -119,6 +144,32 @@ class Category:
             )
             raise ConfigError(msg)
 
+    def _check_load(self, where: str) -> None:
+        if self.priority not in PRIORITIES:
+            msg = (
+                f"{where}: no priority is called {self.priority!r}; there are: "
+                f"{', '.join(PRIORITIES)}"
+            )
+            raise ConfigError(msg)
+        for floor, bar in (
+            ("similarity_floor", "similarity_threshold"),
+            ("probability_floor", "probability_threshold"),
+        ):
+            value, above = getattr(self, floor), getattr(self, bar)
+            if value is not None and not 0 <= value <= (1.0 if above is None else above):
+                msg = (
+                    f"{where}: {floor} is {value}; it is what load may take the {bar} down to, "
+                    f"from 0 to {1.0 if above is None else above}"
+                )
+                raise ConfigError(msg)
+        budget = self.pressure_budget
+        if budget is not None and not self.error_budget <= budget < 1:
+            msg = (
+                f"{where}: pressure_budget is {budget}; it is the share of hits that may be wrong "
+                f"under full load, from the error_budget of {self.error_budget} on and below 1"
+            )
+            raise ConfigError(msg)
+
     def _check_times(self, where: str) -> None:
         if isinstance(self.ttl, str):
             never = self.ttl.strip().lower() == "never"
@@ -127,7 +178,13 @@ class Category:
             )
         elif self.ttl is not None:
             object.__setattr__(self, "ttl", seconds(self.ttl, what=f"{where}: ttl"))
-        for name in ("cue_ttl", "stale_while_revalidate", "stale_if_error"):
+        for name in (
+            "cue_ttl",
+            "stale_while_revalidate",
+            "stale_if_error",
+            "ttl_limit",
+            "stale_under_pressure",
+        ):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, seconds(value, what=f"{where}: {name}"))
@@ -159,6 +216,13 @@ class Category:
         """The time to live in seconds; ``None`` means for ever."""
         # __post_init__ turned every text into seconds.
         return None if self.ttl is None else float(self.ttl)
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """Wrong answers per hit that are tolerated, and, if others are under load, those."""
+        if self.pressure_budget in (None, self.error_budget):
+            return (self.error_budget,)
+        return (self.error_budget, self.pressure_budget)
 
     def grace_s(self, *, on_error: bool = False) -> float:
         """Return for how many seconds after its time an answer may still be served."""
@@ -248,30 +312,35 @@ _TAXONOMY = (
         "medical",
         similarity_threshold=0.97,
         ttl=7 * _DAY_S,
+        strict=True,
         description="Health questions without a person's own data.",
     ),
     Category(
         "legal",
         similarity_threshold=0.97,
         ttl=7 * _DAY_S,
+        strict=True,
         description="Questions of law; jurisdiction and date matter.",
     ),
     Category(
         "finance",
         similarity_threshold=0.96,
         ttl=_DAY_S,
+        strict=True,
         description="How money, tax and accounts work; not quotes.",
     ),
     Category(
         "prices",
         similarity_threshold=0.96,
         ttl=120.0,
+        strict=True,
         description="Prices, rates and quotes: right for minutes.",
     ),
     Category(
         "news",
         similarity_threshold=0.96,
         ttl=600.0,
+        strict=True,
         description="News, weather, scores: right for minutes.",
     ),
     Category(

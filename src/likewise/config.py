@@ -15,6 +15,7 @@ import yaml
 from msgspec import UNSET, Meta, UnsetType
 
 from likewise import schema
+from likewise.adaptive import Adapting
 from likewise.category import DEFAULT, TAXONOMY, Category, check_name
 from likewise.classify.examples import (
     NO_EXAMPLES,
@@ -26,6 +27,7 @@ from likewise.classify.examples import (
 from likewise.classify.rules import BUILTIN_RULES, Rule
 from likewise.durations import byte_count, seconds
 from likewise.errors import ConfigError
+from likewise.load import LoadTerms
 from likewise.sources import check_source
 
 DEFAULT_STORE = "sqlite:///likewise.db"
@@ -57,6 +59,13 @@ class PolicySettings(msgspec.Struct, kw_only=True):
     refresh_ahead: float | UnsetType | None = UNSET
     quota: int | float | str | UnsetType | None = UNSET
     eviction: str | UnsetType = UNSET
+    strict: bool | UnsetType = UNSET
+    priority: str | UnsetType = UNSET
+    similarity_floor: float | UnsetType | None = UNSET
+    probability_floor: float | UnsetType | None = UNSET
+    pressure_budget: float | UnsetType | None = UNSET
+    ttl_limit: Duration | UnsetType | None = UNSET
+    stale_under_pressure: Duration | UnsetType | None = UNSET
     cacheable: bool | UnsetType = UNSET
     exact_only: bool | UnsetType = UNSET
     guards: list[str] | UnsetType = UNSET
@@ -156,6 +165,24 @@ class GatewaySettings(_Discreet, kw_only=True):
     refreshes_per_minute: Annotated[int, Meta(ge=0)] = 60
 
 
+class LoadSettings(msgspec.Struct, kw_only=True):
+    """How the load of the model is found, how far policies follow it, and how requests wait."""
+
+    target_latency: Duration | None = None
+    target_first_token: Duration | None = None
+    max_in_flight: Positive | None = None
+    rise: Duration = "1s"
+    fall: Duration = "30s"
+    engage: Share = 0.2
+    release: Share = 0.1
+    relax: Share = 0.0
+    stretch: Price = 0.0
+    stale_above: Share = 0.8
+    max_wait: Duration | None = "5s"
+    max_waiting: Annotated[int, Meta(ge=0)] = 1_000
+    metrics_every: Duration = "2s"
+
+
 class PriceSettings(msgspec.Struct, kw_only=True):
     """What a model costs, in US dollars per million tokens."""
 
@@ -179,6 +206,7 @@ class Settings(msgspec.Struct, kw_only=True):
     classification: ClassificationSettings = msgspec.field(default_factory=ClassificationSettings)
     verifier: VerifierSettings = msgspec.field(default_factory=VerifierSettings)
     learning: LearningSettings = msgspec.field(default_factory=LearningSettings)
+    load: LoadSettings = msgspec.field(default_factory=LoadSettings)
     gateway: GatewaySettings = msgspec.field(default_factory=GatewaySettings)
     prices: dict[str, PriceSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, str | int] = msgspec.field(default_factory=dict)
@@ -215,6 +243,26 @@ class Config:
     rules: tuple[Rule, ...] = BUILTIN_RULES
     examples: Examples = field(default_factory=builtin_examples)
     path: Path | None = None
+
+    @property
+    def load(self) -> LoadTerms:
+        """How the pressure on a model is found."""
+        given = self.settings.load
+        return LoadTerms(
+            target_latency_s=_optional(given.target_latency, "load.target_latency"),
+            target_first_token_s=_optional(given.target_first_token, "load.target_first_token"),
+            max_in_flight=given.max_in_flight,
+            rise_s=seconds(given.rise, what="load.rise"),
+            fall_s=seconds(given.fall, what="load.fall"),
+            engage=given.engage,
+            release=min(given.release, given.engage),
+        )
+
+    @property
+    def adapting(self) -> Adapting:
+        """How far policies follow the load."""
+        given = self.settings.load
+        return Adapting(given.relax, given.stretch, given.stale_above)
 
     @property
     def sources(self) -> dict[str, str]:
@@ -295,6 +343,19 @@ def _check_timeouts(settings: Settings) -> None:
     seconds(settings.learning.judge_model.timeout, what="learning.judge_model.timeout")
     seconds(settings.upstream.timeout, what="upstream.timeout")
     seconds(settings.upstream.connect_timeout, what="upstream.connect_timeout")
+    for name in (
+        "target_latency",
+        "target_first_token",
+        "rise",
+        "fall",
+        "max_wait",
+        "metrics_every",
+    ):
+        _optional(getattr(settings.load, name), f"load.{name}")
+
+
+def _optional(value: Duration | None, what: str) -> float | None:
+    return None if value is None else seconds(value, what=what)
 
 
 def _merged(base: Category, given: PolicySettings, where: str) -> Category:

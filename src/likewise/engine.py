@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from likewise.adaptive import STEADY, Adapting, longest_delay_s
 from likewise.catalog import Catalog
 from likewise.category import DEFAULT, Category
 from likewise.classify import Classifier
@@ -38,8 +39,9 @@ from likewise.index import Match, Record
 from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging
 from likewise.learn.learner import Learner, Terms
+from likewise.load import Load, LoadTerms
 from likewise.lookup import InForce, Lookup
-from likewise.naming import Namer, Naming, strictest
+from likewise.naming import Namer, Naming
 from likewise.neighbours import Neighbours
 from likewise.policy import (
     Bypass,
@@ -89,6 +91,8 @@ class Engine:
         judging: A verifier in service, for the categories with a ``probability_threshold``.
         learning: How to learn in service; ``None`` is not to.
         judge: Tells whether two answers serve the same question; without one only equal ones do.
+        load: How the pressure on a model is found.
+        adapting: How far policies follow it.
 
     Raises:
         ConfigError: The verifier was fitted with another embedder.
@@ -112,12 +116,15 @@ class Engine:
         judging: Judging | None = None,
         learning: Terms | None = None,
         judge: Judge | None = None,
+        load: LoadTerms | None = None,
+        adapting: Adapting = STEADY,
     ) -> None:
         self.store = store
         self.embedder = embedder
-        self.force = InForce(policies, sources)
+        self.force = InForce(policies, sources, adapting=adapting)
         self.max_entries = max_entries
         self.clock = clock
+        self.load = Load(load, clock=time.monotonic if clock is time.time else clock)
         self.stats = Stats()
         self.faults = Faults(self.stats)
         self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
@@ -166,7 +173,9 @@ class Engine:
                 faults=self.faults,
                 # Other policies may come into force.
                 policy_of=lambda name: self.force.policies.of(name),  # noqa: PLW0108
-                categories=len(policies.categories) + 1,
+                claims=sum(
+                    len(p.budgets) for p in (policies.default, *policies.categories.values())
+                ),
                 terms=learning,
             )
         self._feedback = Feedback(store)
@@ -177,23 +186,41 @@ class Engine:
 
     # -- a lookup ---------------------------------------------------------------------------------
 
-    def start(self, request: Request, *, dry: bool = False) -> Lookup:
-        """Name the request's category and compute what identifies it."""
+    def start(
+        self, request: Request, *, dry: bool = False, pressure: float | None = None
+    ) -> Lookup:
+        """Name the request's category and compute what identifies it.
+
+        ``pressure`` is that of the model now, unless another is given.
+        """
         started = time.perf_counter()
         naming = self.namer.at_once(request)
         name = UNNAMED if naming is None else naming.category
-        policy = self.force.policy(DEFAULT if naming is None else name, request)
+        if pressure is None:
+            pressure = self.load.of(request.scope.model)
+        policy = self.force.policy((DEFAULT if naming is None else name,), request, pressure)
         scope = request.scope.digest()
         key = exact_key(scope, name, request.question)
         request_id = f"req-{secrets.token_hex(16)}"
-        return Lookup(request, policy, scope, key, started, request_id, naming, key, dry)
+        return Lookup(
+            request,
+            policy,
+            scope,
+            key,
+            started,
+            request_id,
+            naming,
+            key,
+            dry=dry,
+            pressure=pressure,
+        )
 
     def exact(self, lookup: Lookup) -> Decision | None:
         """Decide by equality to the letter; ``None`` when meaning may still make it a hit."""
         record = self.catalog.exact(lookup.key)
         if lookup.naming is None:
             if record is not None:
-                lookup = replace(lookup, policy=self.force.policy(record.category, lookup.request))
+                lookup = self._as_stored(lookup, record)
             elif self._tells(lookup.request):
                 controls = lookup.request.controls
                 if controls.no_cache:
@@ -206,8 +233,9 @@ class Engine:
         match decision:
             case Miss() if decision.semantic:
                 return None
-            case Hit() if decision.stale_s and exact_only_of(lookup.request, lookup.policy) is None:
-                return None  # meaning may find a fresh answer, which goes before
+            case Hit(reason=Reason.REVALIDATING | Reason.STALE_IF_ERROR):
+                if exact_only_of(lookup.request, lookup.policy) is None:
+                    return None  # meaning may find a fresh answer, which goes before
         return decision
 
     def semantic(self, lookup: Lookup) -> Decision:
@@ -218,7 +246,7 @@ class Engine:
         record = self.catalog.exact(lookup.key)
         if record is not None and lookup.naming is None:
             # The embedder failed: the entry itself is all that tells what it is.
-            lookup = replace(lookup, policy=self.force.policy(record.category, lookup.request))
+            lookup = self._as_stored(lookup, record)
         if record is None or not lookup.policy.grace_s(on_error=lookup.on_error):
             return decision
         stale = self._decide(lookup, [self._near.candidate(lookup, record, 1.0, Tier.EXACT)])
@@ -327,7 +355,8 @@ class Engine:
         Raises:
             StoreError: The store refused; nothing was kept.
         """
-        lookup = self.named(self.start(request))
+        # An answer that is new is kept for as long as without any load.
+        lookup = self.named(self.start(request, pressure=0.0))
         policy = lookup.policy
         bypass = bypass_of(request, policy)
         if (
@@ -455,8 +484,7 @@ class Engine:
         """Return a named lookup's policy with the thresholds that labels have given it."""
         if lookup.naming is None or self.force.teaching is None:
             return lookup.policy
-        policies = [self.force.policy(name, lookup.request) for name in lookup.naming.strict]
-        return strictest([self.force.learned(policy) for policy in policies])
+        return self.force.taught(lookup.naming.strict, lookup.request, lookup.pressure)
 
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
@@ -489,6 +517,8 @@ class Engine:
         sure: float,
         sources: Versions,
         judging: Judging | None,
+        load: LoadTerms,
+        adapting: Adapting,
     ) -> None:
         """Put other policies, classifiers and a verifier in force, from the next request on.
 
@@ -501,6 +531,8 @@ class Engine:
         self.force.policies = policies
         self.room = room
         self.force.sources = sources
+        self.force.adapting = adapting
+        self.load.terms = load
         self.namer = Namer(
             policies, classifiers, nearest, sure=sure, faults=self.faults, before=self.namer
         )
@@ -559,7 +591,8 @@ class Engine:
         return judging
 
     def _grace_of(self, category: str) -> float:
-        return self.force.policies.of(category).grace_s(on_error=True)
+        policy = self.force.policies.of(category)
+        return max(policy.grace_s(on_error=True), longest_delay_s(policy, self.force.adapting))
 
     def _tells(self, request: Request) -> bool:
         """Return whether examples are to say what kind of question this is."""
@@ -575,9 +608,14 @@ class Engine:
         return replace(
             lookup,
             naming=naming,
-            policy=strictest([self.force.policy(name, lookup.request) for name in naming.strict]),
+            policy=self.force.policy(naming.strict, lookup.request, lookup.pressure),
             pair=exact_key(lookup.scope, naming.category, lookup.request.question),
         )
+
+    def _as_stored(self, lookup: Lookup, record: Record) -> Lookup:
+        """Return an unnamed lookup under the policy of the entry that equals its question."""
+        policy = self.force.policy((record.category,), lookup.request, lookup.pressure)
+        return replace(lookup, policy=policy)
 
     def _count_naming(self, lookup: Lookup) -> None:
         naming = lookup.naming
@@ -613,7 +651,7 @@ class Engine:
                     candidates,
                     blocked,
                     now,
-                    0.0,
+                    lookup.pressure,
                     decision,
                     decision,
                 )

@@ -18,6 +18,7 @@ from likewise.engine import Engine
 from likewise.errors import ConfigError
 from likewise.learn.judge import Judge, JudgeFunction
 from likewise.learn.learner import Terms
+from likewise.load import Load
 from likewise.opening import assemble, from_config
 from likewise.policy import Hit
 from likewise.rebuild import Progress
@@ -95,6 +96,11 @@ class Front:
 
     def _use(self, engine: Engine) -> None:
         self._engine = engine
+
+    @property
+    def load(self) -> Load:
+        """The pressure on the models behind; tell it of calls that this cache does not make."""
+        return self._engine.load
 
     def stats(self) -> dict[str, Any]:
         """Return what was asked, served and saved since this cache was opened, by category.

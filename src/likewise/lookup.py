@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from likewise.adaptive import STEADY, Adapting, under_pressure
 from likewise.category import Category
 from likewise.config import Policies
 from likewise.freshness import has_cue
 from likewise.learn.judging import Judging
-from likewise.naming import Naming
+from likewise.naming import Naming, strictest
 from likewise.request import Request
 from likewise.sources import Versions
 from likewise.teaching import Teaching
@@ -29,6 +31,7 @@ class Lookup:
         pair: Identity of the question within its category, by which feedback and labels find it.
         dry: Leave no trace of it, for explanations.
         on_error: Whether the model has failed, so that more staleness may be allowed.
+        pressure: Load of the model behind when it began, 0 to 1.
     """
 
     request: Request
@@ -41,6 +44,7 @@ class Lookup:
     pair: bytes
     dry: bool = False
     on_error: bool = False
+    pressure: float = 0.0
 
 
 @dataclass(slots=True)
@@ -52,14 +56,24 @@ class InForce:
         sources: Versions of what answers are made of.
         judging: The verifier, if there is one.
         teaching: What learns in service, if anything does.
+        adapting: How far policies follow the load of the model.
     """
 
     policies: Policies
     sources: Versions
     judging: Judging | None = None
     teaching: Teaching | None = None
+    adapting: Adapting = STEADY
 
-    def policy(self, name: str, request: Request) -> Category:
+    def policy(self, names: Sequence[str], request: Request, pressure: float) -> Category:
+        """Return the strictest of some categories' policies for one question, under a load."""
+        return self._under(pressure, [self.calm(name, request) for name in names])
+
+    def taught(self, names: Sequence[str], request: Request, pressure: float) -> Category:
+        """Return the same with the thresholds that labels have given each of them."""
+        return self._under(pressure, [self.learned(self.calm(name, request)) for name in names])
+
+    def calm(self, name: str, request: Request) -> Category:
         """Return a category's policy for one question: a cue of haste shortens its time to live."""
         policy = self.policies.of(name)
         limit = policy.cue_ttl
@@ -72,3 +86,6 @@ class InForce:
     def learned(self, policy: Category) -> Category:
         """Return a policy with the thresholds that labels have given it."""
         return policy if self.teaching is None else self.teaching.in_force(policy)
+
+    def _under(self, pressure: float, policies: Sequence[Category]) -> Category:
+        return strictest([under_pressure(p, pressure, self.adapting) for p in policies])

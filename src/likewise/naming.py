@@ -129,7 +129,8 @@ class Namer:
 def strictest(policies: Sequence[Category]) -> Category:
     """Return the policy that allows only what each of some policies allows, named as the first.
 
-    Quota and epoch are the first's: they are no question of strictness.
+    Quota and epoch are the first's: they are no question of strictness. How far load may move a
+    policy is no longer told by the result: see ``adaptive`` first.
     """
     first, *others = policies
     if not others:
@@ -139,8 +140,11 @@ def strictest(policies: Sequence[Category]) -> Category:
     return replace(
         first,
         similarity_threshold=max(p.similarity_threshold for p in policies),
+        similarity_floor=None,
         probability_threshold=max(bars) if bars else None,
+        probability_floor=None,
         error_budget=min(p.error_budget for p in policies),
+        pressure_budget=None,
         ttl=min(lifetimes) if lifetimes else None,
         cacheable=all(p.cacheable for p in policies),
         exact_only=any(p.exact_only for p in policies),
@@ -150,6 +154,7 @@ def strictest(policies: Sequence[Category]) -> Category:
         stale_if_error=_common([p.stale_if_error for p in policies]),
         stale_on_429=all(p.stale_on_429 for p in policies),
         refresh_ahead=_common([p.refresh_ahead for p in policies]),
+        calm=strictest([p.calm or p for p in policies]) if any(p.calm for p in policies) else None,
         max_turns=min(p.max_turns for p in policies),
         max_temperature=min(p.max_temperature for p in policies),
     )

@@ -107,7 +107,7 @@ class Neighbours:
             for name in names
         ]
         for place, name in enumerate(names[1:], start=1):
-            own = self._force.learned(self._force.policies.of(name))
+            own = self._force.taught((name,), lookup.request, lookup.pressure)
             found[place] = [match for match in found[place] if self._allows(own, lookup, match)]
         if len(found) == 1:
             return found[0]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from likewise.adaptive import STEADY, Adapting
 from likewise.category import Category
 from likewise.classify import Classifier
 from likewise.classify.examples import Examples, builtin_examples
@@ -32,6 +33,7 @@ from likewise.learn.judging import Judging
 from likewise.learn.learner import Terms
 from likewise.learn.trees import require_fitting
 from likewise.learn.verifier import load_verifier
+from likewise.load import LoadTerms
 from likewise.rebuild import Progress
 from likewise.sources import NO_SOURCES, Versions
 from likewise.stores import Store, open_store
@@ -113,6 +115,8 @@ def from_config(
         judging=judging_of(config),
         learning=learning,
         judge=_judge(judge) or configured,
+        terms=config.load,
+        adapting=config.adapting,
     )
 
 
@@ -233,6 +237,8 @@ def _engine(
     judging: Judging | None = None,
     learning: Terms | None = None,
     judge: Judge | None = None,
+    terms: LoadTerms | None = None,
+    adapting: Adapting = STEADY,
 ) -> Engine:
     if learning is not None:
         require_fitting()
@@ -256,6 +262,8 @@ def _engine(
             judging=judging,
             learning=learning,
             judge=judge,
+            load=terms,
+            adapting=adapting,
         )
     except BaseException:
         opened.close()

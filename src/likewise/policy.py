@@ -21,6 +21,10 @@ _CLOCK_SKEW_S = 60.0
 """How far the clocks of machines that share a store may be apart."""
 
 
+_ROUNDING_S = 1e-3
+"""Times of expiry are kept as floating point sums."""
+
+
 class Tier(StrEnum):
     """What served a hit: equality to the letter, or nearness in meaning."""
 
@@ -35,6 +39,7 @@ class Reason(StrEnum):
     SIMILAR = "similar"
     REVALIDATING = "stale-while-revalidate"
     STALE_IF_ERROR = "stale-if-error"
+    STRETCHED = "stretched-under-load"
     NO_CANDIDATE = "no-candidate"
     BELOW_THRESHOLD = "below-threshold"
     STALE = "stale"
@@ -223,15 +228,17 @@ def _decide(
             grace_s=grace_s,
         )
         if found is None:
+            late_s = lateness_of(candidate, policy=policy, now=now)
+            fresh = Reason.EXACT if exact else Reason.SIMILAR
             return Hit(
                 entry_id=candidate.entry_id,
                 category=policy.name,
                 tier=candidate.tier,
-                reason=Reason.EXACT if exact else Reason.SIMILAR,
+                reason=Reason.STRETCHED if late_s else fresh,
                 similarity=candidate.similarity,
                 threshold=threshold,
                 age_s=max(0.0, now - candidate.created_at),
-                stale_s=lateness_of(candidate, policy=policy, now=now),
+                stale_s=late_s,
                 probability=candidate.probability,
             )
         if first_objection is None:
@@ -363,11 +370,29 @@ class Dated(Protocol):
 
 
 def lateness_of(candidate: Dated, *, policy: Category, now: float) -> float:
-    """Return the seconds since the candidate's time to live was over, 0 while it is not."""
+    """Return the seconds since the candidate's time to live was over, 0 while it is not.
+
+    It is the time to live without load that counts: what load stretches is late all the same.
+    """
     late = 0.0 if candidate.expires_at is None else now - candidate.expires_at
-    if policy.ttl_s is not None:
-        late = max(late, now - candidate.created_at - policy.ttl_s)
+    ttl_s = (policy.calm or policy).ttl_s
+    if ttl_s is not None:
+        late = max(late, now - candidate.created_at - ttl_s)
     return max(late, 0.0)
+
+
+def _expiry(candidate: Dated, policy: Category) -> float | None:
+    """Return when a candidate expires under a policy whose time to live load may have stretched.
+
+    One that its caller gave less time than its category would have had keeps to that.
+    """
+    expires_at, ttl_s = candidate.expires_at, policy.ttl_s
+    calm_s = None if policy.calm is None else policy.calm.ttl_s
+    if expires_at is None or calm_s is None or ttl_s is None:
+        return expires_at
+    if expires_at - candidate.created_at < calm_s - _ROUNDING_S:
+        return expires_at
+    return max(expires_at, candidate.created_at + ttl_s)
 
 
 def staleness_of(
@@ -382,7 +407,8 @@ def staleness_of(
         return "stored in the future: a clock was set back"
     if candidate.epoch != policy.epoch:
         return f"of epoch {candidate.epoch}, in force is {policy.epoch}"
-    if candidate.expires_at is not None and now >= candidate.expires_at + grace_s:
+    expires_at = _expiry(candidate, policy)
+    if expires_at is not None and now >= expires_at + grace_s:
         return "expired"
     if policy.ttl_s is not None and age_s >= policy.ttl_s + grace_s:
         return "older than the category's ttl"

@@ -79,7 +79,9 @@ class Receipt:
             "similarity_threshold": self.policy.similarity_threshold,
             "probability_threshold": self.policy.probability_threshold,
             "threshold_by": self.threshold_by,
-            "policy_version": policy_version(self.policy),
+            "policy_version": policy_version(self.policy.calm or self.policy),
+            "ttl_s": self.policy.ttl_s,
+            "base": _bars(self.policy.calm or self.policy),
             "pressure": self.pressure,
             "candidates": [self._compared(candidate) for candidate in self.candidates],
         }
@@ -146,6 +148,15 @@ class Receipts:
             for request_id, receipt in list(self._held.items()):
                 if any(candidate.entry_id in gone for candidate in receipt.candidates):
                     del self._held[request_id]
+
+
+def _bars(policy: Category) -> dict[str, float | None]:
+    """Return what load may move, as it is without load."""
+    return {
+        "similarity_threshold": policy.similarity_threshold,
+        "probability_threshold": policy.probability_threshold,
+        "ttl_s": policy.ttl_s,
+    }
 
 
 def policy_version(policy: Category) -> str:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from likewise.policy import Bypass, Decision, Hit, Miss, Reason, Tier
+from likewise.policy import Bypass, Decision, Hit, Miss, Tier
 
 ADDITIVE = (
     "requests",
@@ -60,7 +60,7 @@ class Stats:
         match decision:
             case Hit():
                 what = "exact_hits" if decision.tier is Tier.EXACT else "semantic_hits"
-                if decision.reason in (Reason.REVALIDATING, Reason.STALE_IF_ERROR):
+                if decision.stale_s:
                     saved["stale_hits"] = 1.0
                 provenance = decision.provenance
                 saved |= {

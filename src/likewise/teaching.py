@@ -34,7 +34,7 @@ class Teaching:
         stats: Counts labels, audits and alarms.
         faults: Is told of what goes wrong.
         policy_of: The policy of a category.
-        categories: Number of categories.
+        claims: Number of error budgets over all categories, each with a share of the risk.
         terms: How to learn.
     """
 
@@ -48,7 +48,7 @@ class Teaching:
         stats: Stats,
         faults: Faults,
         policy_of: Callable[[str], Category],
-        categories: int,
+        claims: int,
         terms: Terms,
     ) -> None:
         self._judge = judge
@@ -59,8 +59,8 @@ class Teaching:
             judging=judging,
             store=store,
             embedder=embedder,
-            budget_of=lambda name: policy_of(name).error_budget,
-            categories=categories,
+            budgets_of=lambda name: policy_of(name).budgets,
+            claims=claims,
             terms=terms,
             fault=lambda kind, error: faults.report(DEFAULT, kind, error),
             alarmed=self._alarmed,

@@ -214,7 +214,7 @@ def test_a_hit_that_is_stored_anew_is_no_audit(taught: str) -> None:
 def test_a_damaged_memo_or_label_costs_only_itself(taught: str) -> None:
     """The cache opens, and learns from the labels that can be read."""
     with open_store(taught) as store:
-        store.put_memo("learner", b"damaged")
+        store.put_memo("learner-2", b"damaged")
         store.add_labels([b"damaged"])
     with Cache.open(parse(settings(taught))) as cache:
         learner = cache._engine.learner

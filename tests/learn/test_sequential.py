@@ -144,6 +144,22 @@ def test_a_category_borrows_until_its_own_labels_speak_against_it() -> None:
     assert standings.of("b", BUDGET).threshold == NEVER
 
 
+def test_a_category_may_have_a_looser_claim_besides() -> None:
+    """What load allows is certified by itself, and its alarm is its own."""
+    standings = Standings(risk=RISK, share=False, shares=2)
+    for number in range(3_000):
+        for budget in (BUDGET, 0.2):
+            wrong = number % 10 == 0
+            standings.label("a", budget, 0.93, wrong=wrong, propensity=1.0)
+            standings.label("a", budget, 0.999, wrong=False, propensity=1.0)
+    strict, loose = standings.of("a", BUDGET), standings.of("a", 0.2)
+    assert strict.threshold > 0.93 > loose.threshold
+    while not standings.audited("a", 0.2, wrong=True, propensity=0.5):
+        pass
+    assert standings.of("a", 0.2).by == "alarm"
+    assert standings.of("a", BUDGET) == strict
+
+
 def test_a_threshold_of_the_policy_holds_until_there_is_evidence() -> None:
     """What tune has found is in force at first."""
     standings = Standings(risk=RISK, share=True, shares=1)

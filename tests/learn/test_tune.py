@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from likewise import Cache, Hit
+from likewise.adaptive import STEADY, under_pressure
 from likewise.bench.prompts import Prompt
 from likewise.config import load
 from likewise.errors import ConfigError
@@ -46,7 +47,7 @@ def tuned() -> Tuned:
     ]
     stream = prompts(1500, seed=1) + hopeless
     random.Random(3).shuffle(stream)  # noqa: S311 - a sample, not a secret
-    return tune([stream], EMBEDDER, budget=0.05, risk=0.05)
+    return tune([stream], EMBEDDER, budget=0.05, risk=0.05, pressure_budget=0.2)
 
 
 def test_labels_compare_with_what_was_stored_before() -> None:
@@ -107,6 +108,28 @@ def test_the_policy_works_in_service(tuned: Tuned, tmp_path: Path) -> None:
                 cache.store(prompt.text, prompt.answer_key, category="git")
     assert right > 200
     assert wrong / (right + wrong) < 0.08
+
+
+def test_load_takes_the_threshold_to_its_certified_floor(tuned: Tuned, tmp_path: Path) -> None:
+    """The policy written carries it, and the engine under load serves by it."""
+    path = tmp_path / "policy.yaml"
+    write_policy(tuned, path)
+    policy = load(path).policies.of("git")
+    base, floor = tuned.certificates["git"].threshold, tuned.pressed["git"].threshold
+    assert base is not None
+    assert floor is not None
+    assert policy.pressure_budget == 0.2
+    assert policy.probability_floor == pytest.approx(min(base, floor))
+    assert floor < base
+    moved = under_pressure(policy, 1.0, STEADY)
+    assert moved.probability_threshold == pytest.approx(floor)
+    assert load(path).policies.of("noise").exact_only
+
+
+def test_a_budget_under_load_below_the_budget_is_refused() -> None:
+    """Load allows more, not less."""
+    with pytest.raises(ConfigError, match="--pressure-budget"):
+        tune([prompts(10, seed=1)], EMBEDDER, budget=0.05, risk=0.05, pressure_budget=0.01)
 
 
 def test_a_semantic_hit_tells_its_probability(tuned: Tuned, tmp_path: Path) -> None:

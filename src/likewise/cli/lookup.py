@@ -179,6 +179,12 @@ def _show(found: Explanation) -> None:
         f"guards {', '.join(policy.guards) or 'none'}",
         soft_wrap=True,
     )
+    if policy.calm is not None:
+        console.print(
+            f"moved by the load: threshold {policy.calm.similarity_threshold:g} now "
+            f"{policy.similarity_threshold:g}, ttl {humanize(policy.calm.ttl_s)} now "
+            f"{humanize(policy.ttl_s)}"
+        )
     if found.exact_only:
         console.print(f"only equal questions are answered from cache: {escape(found.exact_only)}")
     if not found.candidates:

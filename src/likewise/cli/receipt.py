@@ -64,6 +64,14 @@ def show_receipt(receipt: dict[str, Any]) -> None:
         f"{thresholds}; pressure {receipt['pressure']:g}",
         soft_wrap=True,
     )
+    base = receipt["base"]
+    if any(receipt[name] != value for name, value in base.items()):
+        moved = (
+            f"{name.removesuffix('_s').replace('_', ' ')} {value:g} now {receipt[name]:g}"
+            for name, value in base.items()
+            if value is not None and receipt[name] != value
+        )
+        console.print(f"moved by the load: {', '.join(moved)}", soft_wrap=True)
     if receipt.get("likely"):
         likely = ", ".join(f"{name} {share:.2f}" for name, share in receipt["likely"].items())
         console.print(f"examples say: {likely}", soft_wrap=True)

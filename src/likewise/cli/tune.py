@@ -32,6 +32,10 @@ def tune(
     risk: Annotated[
         float, typer.Option(help="Chance that a bound fails, over all; 0.5: a point estimate.")
     ] = 0.05,
+    pressure_budget: Annotated[
+        float | None,
+        typer.Option(help="Wrong per hit allowed while the model is under full load."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Page with pictures to write, an HTML file.")
     ] = None,
@@ -108,6 +112,7 @@ def tune(
             embedder,
             budget=error_budget,
             risk=risk,
+            pressure_budget=pressure_budget,
             pairs=pairs,
             without=without or (),
             progress=fitted,
@@ -135,11 +140,18 @@ def _rows(tuned: Tuned) -> dict[str, dict[str, Any]]:
             "bound": certificate.bound,
             "missing": certificate.missing,
             "together": certificate.together,
+            "floor_under_load": _floor_under_load(tuned, name),
             "verdict": verdict_of(certificate),
             "guards": list(tuned.guards[name]) if certificate.threshold is not None else [],
         }
         for name, certificate in tuned.certificates.items()
     }
+
+
+def _floor_under_load(tuned: Tuned, name: str) -> float | None:
+    """Return the threshold that is certified for the budget under load, if one is."""
+    pressed = tuned.pressed.get(name)
+    return None if pressed is None else pressed.threshold
 
 
 def _table(rows: dict[str, dict[str, Any]]) -> Table:

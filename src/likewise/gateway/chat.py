@@ -253,7 +253,7 @@ class ChatEndpoint:
         engine = self._cache.engine
         if self._upstream.ended or call.request.controls.no_store or lookup.key in self._refreshing:
             return
-        if not self._refreshes.due(hit, engine.force.policy(hit.category, call.request)):
+        if not self._refreshes.due(hit, engine.force.calm(hit.category, call.request)):
             return
         engine.stats.add(hit.category, refreshes=1)
         model_call = ModelCall(

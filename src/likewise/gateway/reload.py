@@ -77,6 +77,8 @@ class Follower:
                 sure=config.settings.classification.confidence,
                 sources=config.sources,
                 judging=judging,
+                load=config.load,
+                adapting=config.adapting,
             )
         except ConfigError as error:
             logger.error("the changed config is refused, the old policies stay: %s", error)

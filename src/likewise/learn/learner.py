@@ -33,7 +33,7 @@ from likewise.learn.features import OWN
 from likewise.learn.judging import Judging, Pairs
 from likewise.learn.lessons import Lesson, Lessons, pack, training, unpack, weight_of
 from likewise.learn.sequential import THRESHOLDS
-from likewise.learn.standing import Standing, Standings
+from likewise.learn.standing import NEVER, Standing, Standings
 from likewise.learn.trees import Trees, fit_trees
 from likewise.learn.verifier import Verifier, verifier_of
 from likewise.stores import Store
@@ -41,7 +41,7 @@ from likewise.stores import Store
 LEAST_SIMILARITY = 0.5
 """Cosine below which nothing is served, however probable it seems."""
 
-_MEMO = "learner"
+_MEMO = "learner-2"
 _FIRST_FIT = 300
 _FIRST_REFIT = 20_000
 _LEAST_RIGHT = 30
@@ -99,8 +99,9 @@ class Learner:
         judging: Judges pairs; its verifier is exchanged when a new one is fitted.
         store: Keeps labels and memo.
         embedder: Name of the embedder in use.
-        budget_of: The error per hit that a category's policy allows.
-        categories: Number of categories, which share the risk.
+        budgets_of: The error per hit that a category's policy allows, and, where it is another,
+            that which it allows under load.
+        claims: Number of error budgets over all categories, which share the risk.
         terms: How to learn.
         fault: Told of what went wrong on the way, by kind.
         alarmed: Told of the category of each drift alarm.
@@ -113,8 +114,8 @@ class Learner:
         judging: Judging,
         store: Store,
         embedder: str,
-        budget_of: Callable[[str], float],
-        categories: int,
+        budgets_of: Callable[[str], tuple[float, ...]],
+        claims: int,
         terms: Terms,
         fault: Callable[[str, BaseException], None],
         alarmed: Callable[[str], None],
@@ -126,13 +127,13 @@ class Learner:
         """Whether to fit on a thread of its own; else who brings a label waits for the fit."""
         self._store = store
         self._embedder = embedder
-        self._budget_of = budget_of
+        self._budgets_of = budgets_of
         self._fault = fault
         self._alarmed = alarmed
         self._lock = threading.Lock()
         self._fitting = threading.Lock()
         self._following = threading.Lock()
-        self._standings = Standings(risk=terms.risk, share=terms.share, shares=categories)
+        self._standings = Standings(risk=terms.risk, share=terms.share, shares=claims)
         chance = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311
         self._auditor = Auditor(terms.audit_rate, chance)
         self._evidence = Evidence() if judging.verifier is None else judging.verifier.evidence
@@ -153,11 +154,19 @@ class Learner:
     # -- a request --------------------------------------------------------------------------------
 
     def policy(self, policy: Category) -> Category:
-        """Return a category's policy with the threshold in force for it."""
+        """Return a category's policy with the threshold in force for it, and its floor."""
+        standing = self.standing(policy)
+        floor: float | None = None
+        if policy.pressure_budget is not None and standing.by != "alarm":
+            given = policy.probability_floor
+            under = self._standings.of(policy.name, policy.pressure_budget, given=given)
+            floor = min(under.threshold, standing.threshold)
         return replace(
             policy,
-            probability_threshold=self.standing(policy).threshold,
+            probability_threshold=standing.threshold,
+            probability_floor=floor,
             similarity_threshold=min(policy.similarity_threshold, LEAST_SIMILARITY),
+            similarity_floor=None,
         )
 
     def standing(self, policy: Category) -> Standing:
@@ -216,15 +225,11 @@ class Learner:
         # An audit that is not drawn is evidence, too: the less, the less likely it was.
         category, score = considered.category, considered.score
         with self._lock:
-            self._standings.label(
-                category,
-                self._budget_of(category),
-                score,
-                wrong=False,
-                propensity=propensity,
-                drawn=False,
-            )
-        self._audit(category, wrong=False, propensity=propensity)
+            for budget in self._budgets_of(category):
+                self._standings.label(
+                    category, budget, score, wrong=False, propensity=propensity, drawn=False
+                )
+        self._audit(category, score, wrong=False, propensity=propensity)
         # That is all this request certifies, whatever answer may come for it yet.
         considered.score = None
         return None
@@ -379,21 +384,25 @@ class Learner:
             self._evidence.add(lesson.tokens, lesson.right, lesson.category)
             self._lessons.add(lesson)
             if lesson.score is not None and lesson.wrong is not None:
-                self._standings.label(
-                    lesson.category,
-                    self._budget_of(lesson.category),
-                    lesson.score,
-                    wrong=lesson.wrong,
-                    propensity=lesson.propensity,
-                )
+                for budget in self._budgets_of(lesson.category):
+                    self._standings.label(
+                        lesson.category,
+                        budget,
+                        lesson.score,
+                        wrong=lesson.wrong,
+                        propensity=lesson.propensity,
+                    )
         if lesson.served and lesson.wrong is not None:
-            self._audit(lesson.category, wrong=lesson.wrong, propensity=lesson.propensity)
+            score = 1.0 if lesson.score is None else lesson.score
+            self._audit(lesson.category, score, wrong=lesson.wrong, propensity=lesson.propensity)
 
-    def _audit(self, category: str, *, wrong: bool, propensity: float) -> None:
+    def _audit(self, category: str, score: float, *, wrong: bool, propensity: float) -> None:
+        """Tell the alarm of a hit: one that only load allowed concerns the budget under load."""
         with self._lock:
-            raised = self._standings.audited(
-                category, self._budget_of(category), wrong=wrong, propensity=propensity
-            )
+            budget, *under = self._budgets_of(category)
+            if under and score < self._standings.of(category, budget).threshold < NEVER:
+                budget = under[0]
+            raised = self._standings.audited(category, budget, wrong=wrong, propensity=propensity)
         if raised:
             self._alarmed(category)
 

@@ -34,6 +34,11 @@ class Standing:
     alarm: float
 
 
+Claim = tuple[str, float]
+"""A category and an error per hit: what is certified of it. A category may have a second one, of
+the error that is tolerated under load."""
+
+
 class Standings:
     """The standings of all categories, moved by labels. Not safe to write from several threads.
 
@@ -41,16 +46,16 @@ class Standings:
         risk: Chance that a certificate is false: shared out over ``shares`` categories, and the
             same once more for the one they have in common.
         share: Whether a category without a certificate of its own may use the common one.
-        shares: Number of categories.
+        shares: Number of claims.
     """
 
     def __init__(self, *, risk: float, share: bool, shares: int) -> None:
         self._risk, self._share, self._shares = risk, share, max(1, shares)
-        self._own: dict[str, Wealth] = {}
+        self._own: dict[Claim, Wealth] = {}
         self._common: dict[float, Wealth] = {}
-        self._alarms: dict[str, Alarm] = {}
+        self._alarms: dict[Claim, Alarm] = {}
         self._known: dict[tuple[str, float, float | None], Standing] = {}
-        self._alarmed: set[str] = set()
+        self._alarmed: set[Claim] = set()
 
     def of(self, category: str, budget: float, *, given: float | None = None) -> Standing:
         """Return the standing of a category.
@@ -85,38 +90,35 @@ class Standings:
 
     def audited(self, category: str, budget: float, *, wrong: bool, propensity: float) -> bool:
         """Take a hit, audited or not, see ``Alarm.add``; return whether it is an alarm."""
-        alarm = self._alarms.get(category)
-        if alarm is None or alarm.budget != budget:
-            alarm = self._alarms[category] = Alarm(budget)
+        claim = (category, budget)
+        alarm = self._alarms.get(claim)
+        if alarm is None:
+            alarm = self._alarms[claim] = Alarm(budget)
         alarm.add(wrong=wrong, propensity=propensity)
         raised = alarm.raised
         if raised:
             # What was certified holds no more: the category earns its threshold anew, alone.
             alarm.reset()
-            self._own[category] = Wealth(budget)
-            self._alarmed.add(category)
+            self._own[claim] = Wealth(budget)
+            self._alarmed.add(claim)
         self._known = {}
         return raised
 
-    def alarm_level(self, category: str) -> float:
-        """Return the level of a category's alarm."""
-        alarm = self._alarms.get(category)
-        return 1.0 if alarm is None else alarm.level
-
     def _bets(self, category: str, budget: float) -> tuple[Wealth, Wealth]:
-        own = self._own.get(category)
-        if own is None or own.budget != budget:
-            own = self._own[category] = Wealth(budget)
+        own = self._own.get((category, budget))
+        if own is None:
+            own = self._own[category, budget] = Wealth(budget)
         common = self._common.get(budget)
         if common is None:
             common = self._common[budget] = Wealth(budget)
         return own, common
 
     def _standing(self, category: str, budget: float, given: float | None) -> Standing:
-        own, common = self._own.get(category), self._common.get(budget)
-        own = own if own is not None and own.budget == budget else Wealth(budget)
-        common = common or Wealth(budget)
-        alarmed = category in self._alarmed
+        claim = (category, budget)
+        own = self._own.get(claim) or Wealth(budget)
+        common = self._common.get(budget) or Wealth(budget)
+        alarmed = claim in self._alarmed
+        alarm = self._alarms.get(claim)
         mine = own.certified(self._risk / max(self._shares, len(self._own)))
         theirs = common.certified(self._risk) if self._share and not alarmed else None
         if theirs is not None and not _may_borrow(own, common, theirs, budget):
@@ -129,23 +131,26 @@ class Standings:
         if theirs is not None and (mine is None or theirs < mine):
             threshold, by = theirs, "shared"
         labels, wrong = own.error(threshold) if threshold < NEVER else (0.0, 0.0)
-        return Standing(threshold, by, labels, wrong, self.alarm_level(category))
+        level = 1.0 if alarm is None else alarm.level
+        return Standing(threshold, by, labels, wrong, level)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state ready for JSON."""
         return {
-            "own": {name: wealth.to_dict() for name, wealth in self._own.items()},
+            "own": [(name, wealth.to_dict()) for (name, _), wealth in self._own.items()],
             "common": [wealth.to_dict() for wealth in self._common.values()],
-            "alarms": {name: alarm.to_dict() for name, alarm in self._alarms.items()},
+            "alarms": [(name, alarm.to_dict()) for (name, _), alarm in self._alarms.items()],
             "alarmed": sorted(self._alarmed),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over the state that ``to_dict`` gave."""
-        self._own = {name: Wealth.from_dict(own) for name, own in state["own"].items()}
+        self._own = {(name, own["budget"]): Wealth.from_dict(own) for name, own in state["own"]}
         self._common = {common["budget"]: Wealth.from_dict(common) for common in state["common"]}
-        self._alarms = {name: Alarm.from_dict(one) for name, one in state["alarms"].items()}
-        self._alarmed = set(state["alarmed"])
+        self._alarms = {
+            (name, one["budget"]): Alarm.from_dict(one) for name, one in state["alarms"]
+        }
+        self._alarmed = {(name, budget) for name, budget in state["alarmed"]}
         self._known = {}
 
 

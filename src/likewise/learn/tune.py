@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
@@ -115,6 +115,8 @@ class Tuned:
         floor: Cosine below which a candidate is not worth judging, by category.
         budget: Error per hit allowed.
         risk: Chance that a category's bound fails.
+        pressed: Certificates for the budget under load, by category; none without one.
+        pressure_budget: Error per hit allowed under load.
     """
 
     verifier: Verifier
@@ -125,6 +127,8 @@ class Tuned:
     floor: Mapping[str, float]
     budget: float
     risk: float
+    pressed: Mapping[str, Certificate] = field(default_factory=dict)
+    pressure_budget: float | None = None
 
 
 def tune(
@@ -133,6 +137,7 @@ def tune(
     *,
     budget: float,
     risk: float,
+    pressure_budget: float | None = None,
     pairs: Sequence[Coupled] = (),
     without: Sequence[str] = (),
     progress: Progress = lambda _done, _of: None,
@@ -146,6 +151,8 @@ def tune(
         budget: Error per hit allowed. Below the risk of a point estimate it holds in every category
             by itself; else over all of them, see ``certify.pooled``.
         risk: Chance that a category's bound fails; 0.5 asks for a point estimate.
+        pressure_budget: Error per hit allowed while the model is under full load: thresholds are
+            certified for it as well, each with the same risk once more.
         pairs: Labelled pairs to learn from besides; nothing is certified on them.
         without: Groups of features to do without, see ``GROUPS``: to see what each contributes.
         progress: Told of the steps done.
@@ -153,7 +160,7 @@ def tune(
     Raises:
         ConfigError: There are too few labels of one kind to learn from, or an argument is wrong.
     """
-    _check_arguments(budget=budget, risk=risk)
+    _check_arguments(budget=budget, risk=risk, pressure_budget=pressure_budget)
     streams = [stream for stream in streams if stream]
     if not streams:
         msg = "there is not one labelled question to learn from"
@@ -161,7 +168,8 @@ def tune(
     dropped = _columns(without)
     step = _Steps(progress, total=3 * len(streams) + 2 * MODELS + 1)
     categories = sorted({answered.category for stream in streams for answered in stream})
-    bound = _Bound(budget, risk, _weights(streams, categories))
+    weights = _weights(streams, categories)
+    bound = _Bound(budget, risk, weights)
     first = _labelled(streams, embedder, categories, step)
     _check(first)
     codes = _codes(first)
@@ -181,6 +189,9 @@ def tune(
     third = _labelled(streams, embedder, categories, step, folded=folded, thresholds=provisional)
     judged = _judged(third, folded.scores(third), texts)
     certificates = bound.certified(judged)
+    pressed: Mapping[str, Certificate] = {}
+    if pressure_budget is not None:
+        pressed = _Bound(pressure_budget, risk, weights).certified(judged)
     verifier = final_verifier(learned, folds, codes, dropped, embedder.name)
     step()
     return Tuned(
@@ -189,9 +200,11 @@ def tune(
         judged,
         first.requests,
         {name: _guards(judged[name], certificates[name], budget) for name in judged},
-        {name: _floor(judged[name], certificates[name]) for name in judged},
+        {name: _floor(judged[name], certificates[name], pressed.get(name)) for name in judged},
         budget,
         risk,
+        pressed,
+        pressure_budget,
     )
 
 
@@ -344,9 +357,15 @@ def _every_few(first: Labels, texts: Sequence[str]) -> list[Couple]:
     ]
 
 
-def _check_arguments(*, budget: float, risk: float) -> None:
+def _check_arguments(*, budget: float, risk: float, pressure_budget: float | None) -> None:
     if not 0 < budget < 1:
         msg = f"--error-budget: {budget} is not between 0 and 1; 0.02 is 2 wrong in 100 hits"
+        raise ConfigError(msg)
+    if pressure_budget is not None and not budget <= pressure_budget < 1:
+        msg = (
+            f"--pressure-budget: {pressure_budget} is not between the --error-budget of {budget} "
+            "and 1; it is what may be wrong per hit while the model is under full load"
+        )
         raise ConfigError(msg)
     if not 0 < risk <= POINT_ESTIMATE:
         msg = f"--risk: {risk} is not above 0 and at most 0.5; 0.5 asks for a point estimate"
@@ -419,9 +438,12 @@ def _guards(judged: Judged, certificate: Certificate, budget: float) -> list[str
     return chosen
 
 
-def _floor(judged: Judged, certificate: Certificate) -> float:
-    """Return a cosine just below that of every hit the threshold would have made."""
+def _floor(judged: Judged, certificate: Certificate, pressed: Certificate | None) -> float:
+    """Return a cosine just below that of every hit the threshold would have made, or its floor."""
     if certificate.threshold is None:
         return 1.0
-    hits = judged.cosines[judged.scores >= certificate.threshold]
+    least = certificate.threshold
+    if pressed is not None and pressed.threshold is not None:
+        least = min(least, pressed.threshold)
+    hits = judged.cosines[judged.scores >= least]
     return max(0.0, float(np.quantile(hits, 0.002)) - 0.01)

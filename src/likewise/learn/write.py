@@ -32,11 +32,28 @@ def write_policy(tuned: Tuned, path: Path, *, base: dict[str, Any] | None = None
             policy["similarity_threshold"] = round(max(_LEAST_FLOOR, tuned.floor[name]), 4)
             policy["probability_threshold"] = certificate.threshold
             policy["guards"] = list(tuned.guards[name])
+            policy |= _under_load(tuned, name, certificate.threshold)
         categories[name] = policy
     data["categories"] = categories
+    under_load = (
+        ""
+        if tuned.pressure_budget is None
+        else f" Under full load: at most {tuned.pressure_budget:.2%}, at the same risk."
+    )
     head = (
         f"# Written by likewise tune: at most {tuned.budget:.2%} wrong per hit, at a risk of "
-        f"{tuned.risk:g}.\n"
+        f"{tuned.risk:g}.{under_load}\n"
     )
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     write_whole(path, (head + text).encode())
+
+
+def _under_load(tuned: Tuned, name: str, threshold: float) -> dict[str, Any]:
+    """Return the keys of a category's policy that say how far load may take its threshold."""
+    pressed = tuned.pressed.get(name)
+    if tuned.pressure_budget is None or pressed is None or pressed.threshold is None:
+        return {}
+    return {
+        "pressure_budget": tuned.pressure_budget,
+        "probability_floor": min(pressed.threshold, threshold),
+    }
