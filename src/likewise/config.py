@@ -143,11 +143,23 @@ class LearningSettings(msgspec.Struct, kw_only=True):
     audit_rate: Share = 0.02
 
 
+class ReplicaSettings(_Discreet, kw_only=True):
+    """One server of the models behind the gateway."""
+
+    base_url: str
+    api_key: str | None = None
+    models: list[str] = msgspec.field(default_factory=list)
+    max_in_flight: Positive | None = None
+    metrics_url: str | None = None
+
+
 class UpstreamSettings(_Discreet, kw_only=True):
     """The model behind the gateway."""
 
     base_url: str | None = None
     api_key: str | None = None
+    metrics_url: str | None = None
+    replicas: list[ReplicaSettings] = msgspec.field(default_factory=list)
     connect_timeout: Duration = "5s"
     timeout: Duration = "10m"
     stream_usage: bool = True
@@ -251,12 +263,20 @@ class Config:
         return LoadTerms(
             target_latency_s=_optional(given.target_latency, "load.target_latency"),
             target_first_token_s=_optional(given.target_first_token, "load.target_first_token"),
-            max_in_flight=given.max_in_flight,
+            max_in_flight=self._max_in_flight,
             rise_s=seconds(given.rise, what="load.rise"),
             fall_s=seconds(given.fall, what="load.fall"),
             engage=given.engage,
             release=min(given.release, given.engage),
         )
+
+    @property
+    def _max_in_flight(self) -> int | None:
+        """Calls that all replicas serve at once; ``None`` when one of them has no limit."""
+        given = self.settings.load.max_in_flight
+        replicas = self.settings.upstream.replicas
+        limits = [replica.max_in_flight or given for replica in replicas] or [given]
+        return None if None in limits else sum(limit or 0 for limit in limits)
 
     @property
     def adapting(self) -> Adapting:

@@ -506,6 +506,7 @@ class Engine:
             "store": self.store.url,
             "embedder": self.embedder.name,
             "index": self.catalog.sizes(),
+            "load": self.load.report(),
             "categories": categories,
         }
 

@@ -85,13 +85,19 @@ class JudgeError(LikewiseError):
 
 
 class UpstreamError(LikewiseError):
-    """The model behind could not be reached."""
+    """The model behind could not be reached, or is too busy.
+
+    ``retry_after_s`` says when it is worth asking again, ``None`` when nobody knows.
+    """
 
     exit_code = ExitCode.UPSTREAM
 
-    def __init__(self, message: str, *, status: int = 502) -> None:
+    def __init__(
+        self, message: str, *, status: int = 502, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class AddressInUseError(LikewiseError):

@@ -185,31 +185,39 @@ class Load:
             self._move(gauge, now)
 
     def ended(
-        self, model: str, seconds: float, status: int = 200, retry_after_s: float | None = None
+        self,
+        model: str,
+        seconds: float,
+        status: int | None = 200,
+        retry_after_s: float | None = None,
     ) -> None:
         """Take note that a call has ended.
 
         Args:
             model: Which one was asked.
             seconds: How long ago it began.
-            status: HTTP status of the answer, ``NO_ANSWER`` without one.
+            status: HTTP status of the answer, ``NO_ANSWER`` without one; ``None`` of a call that
+                was given up, which says nothing of the model.
             retry_after_s: For how long a refusal asks to be left alone.
         """
         now = self._clock()
-        failed = status == TOO_MANY or status >= 500
+        failed = status is not None and (status == TOO_MANY or status >= 500)
         with self._lock:
             gauge = self._gauge(model, now)
             if gauge.started:
                 place = bisect_left(gauge.started, now - seconds)
                 del gauge.started[min(place, len(gauge.started) - 1)]
+            if status is None:
+                self._move(gauge, now)
+                return
             if not failed:
                 gauge.latency = _blended(gauge.latency, seconds, now - gauge.latency_at)
                 gauge.latency_at = now
             share = _faded(gauge.failing, now - gauge.failing_at)
             gauge.failing = share + _NEWEST_OUTCOME * (failed - share)
             gauge.failing_at = now
-            if status == TOO_MANY or (failed and retry_after_s):
-                pause = min(max(retry_after_s or 0.0, _LEAST_PAUSE_S), _LONGEST_PAUSE_S)
+            if failed and retry_after_s is not None:
+                pause = min(max(retry_after_s, _LEAST_PAUSE_S), _LONGEST_PAUSE_S)
                 gauge.paused_until = max(gauge.paused_until, now + pause)
             self._move(gauge, now)
 

@@ -27,7 +27,7 @@ def stand_in() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def lasting(stand_in: str) -> Iterator[Gateway]:
     """One gateway for all tests of a module, where what was asked before does not matter."""
-    config = parse(None)
+    config = parse({"load": {"max_wait": None}})
     cache = AsyncCache(store="memory://", embedder=HashingEmbedder())
     with gateway_over(config, cache, stand_in) as gateway:
         yield gateway
@@ -42,7 +42,8 @@ def open_gateway(stand_in: str, clock: FakeClock) -> Iterator[Open]:
         def start(
             settings: dict[str, Any] | None = None, *, model_url: str = stand_in, **parts: Any
         ) -> Gateway:
-            config = parse(settings)
+            # What these tests look at is what the model said, at once; see test_line.py.
+            config = parse({"load": {"max_wait": None}, **(settings or {})})
             defaults: dict[str, Any] = {
                 "store": "memory://",
                 "embedder": HashingEmbedder(),
@@ -51,6 +52,7 @@ def open_gateway(stand_in: str, clock: FakeClock) -> Iterator[Open]:
                 "clock": clock,
             }
             cache = AsyncCache(**{**defaults, **parts})
+            cache.engine.load.terms, cache.engine.force.adapting = config.load, config.adapting
             return stack.enter_context(gateway_over(config, cache, model_url))
 
         yield start

@@ -15,7 +15,7 @@ from rich.markup import escape
 from likewise import __version__
 from likewise.cli.output import ConfigOption, JsonOption, StoreOption, console, print_json
 from likewise.cli.settings import config_of
-from likewise.config import Config
+from likewise.config import Config, LoadSettings, UpstreamSettings
 from likewise.errors import ExitCode, LikewiseError
 from likewise.opening import embedder_of
 from likewise.stores import open_store
@@ -64,10 +64,11 @@ def _findings(path: str | None, store: str | None, upstream: str | None) -> Iter
     yield _tried("store", lambda: _store(config.settings.store))
     if upstream is not None:
         config.settings.upstream.base_url = upstream
-    if config.settings.upstream.base_url is None:
+    given = config.settings.upstream
+    if given.base_url is None and not given.replicas:
         yield Finding("upstream", True, "none configured; serve needs --upstream URL")
     else:
-        yield _tried("upstream", lambda: asyncio.run(_upstream(config)))
+        yield _tried("upstream", lambda: asyncio.run(_upstream(given)))
     yield _port(config.settings.gateway.host, config.settings.gateway.port)
 
 
@@ -94,17 +95,20 @@ def _store(url: str) -> str:
         return f"{store.url}: {store.count()} entries, writable"
 
 
-async def _upstream(config: Config) -> str:
+async def _upstream(given: UpstreamSettings) -> str:
     # Imported here because the other commands would pay for it at each start.
-    from likewise.gateway.upstream import Upstream  # noqa: PLC0415 - see above
+    from likewise.gateway.pool import Pool  # noqa: PLC0415 - see above
 
-    upstream = Upstream(config.settings.upstream)
-    await upstream.open()
+    pool = Pool(given, LoadSettings())
+    await pool.open()
     try:
-        status = await upstream.probe()
+        found = [
+            f"{replica.upstream.base_url}: GET /v1/models says {await replica.upstream.probe()}"
+            for replica in pool.replicas
+        ]
     finally:
-        await upstream.close()
-    return f"{upstream.base_url}: GET /v1/models says {status}"
+        await pool.close()
+    return "; ".join(found)
 
 
 def _port(host: str, port: int) -> Finding:

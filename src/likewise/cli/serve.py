@@ -52,6 +52,7 @@ def serve(
 ) -> None:
     """Run the gateway: point an OpenAI client's base_url at it."""
     from likewise.gateway.app import create_app  # noqa: PLC0415 - see the top
+    from likewise.gateway.pool import replicas_of  # noqa: PLC0415 - see the top
     from likewise.gateway.upstream import base_url_of, without_userinfo  # noqa: PLC0415 - see the top
 
     _log()
@@ -59,10 +60,10 @@ def serve(
     if upstream is not None:
         settings.settings.upstream.base_url = upstream
     gateway = settings.settings.gateway
-    if settings.settings.upstream.base_url is None:
-        msg = "no upstream is set; give --upstream URL, or upstream: {base_url: URL} in the config"
-        raise ConfigError(msg)
-    base_url = without_userinfo(base_url_of(settings.settings.upstream.base_url))
+    base_url = ", ".join(
+        without_userinfo(base_url_of(replica.base_url))
+        for replica in replicas_of(settings.settings.upstream)
+    )
     with _listen(host or gateway.host, gateway.port if port is None else port) as listener:
         with rebuilding() as report:
             cache = AsyncCache.open(settings, progress=report)

@@ -13,6 +13,7 @@ from likewise.category import check_name
 from likewise.errors import ConfigError, LikewiseError, RequestError
 from likewise.gateway.client import ClientGone, read_body, send_json, send_whole
 from likewise.gateway.errors import error_body, refused_websocket, send_error
+from likewise.gateway.pool import Pool
 from likewise.gateway.wire.chat import parse_json
 
 _MAX_BODY_BYTES = 64 * 1024
@@ -21,12 +22,14 @@ _MAX_BODY_BYTES = 64 * 1024
 class Admin:
     """An ASGI application for everything below ``/admin``.
 
-    ``GET /admin/stats``, ``GET /admin/decisions/ID``, ``DELETE /admin/entries/ID``,
-    ``POST /admin/purge`` with ``{"category": NAME}`` or ``{"all": true}``.
+    ``GET /admin/stats``, ``GET /admin/load``, ``GET /admin/decisions/ID``,
+    ``DELETE /admin/entries/ID``, and ``POST /admin/purge`` with ``{"category": NAME}`` or
+    ``{"all": true}``.
     """
 
-    def __init__(self, cache: AsyncCache, *, key: str | None) -> None:
+    def __init__(self, cache: AsyncCache, pool: Pool, *, key: str | None) -> None:
         self._cache = cache
+        self._pool = pool
         self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,6 +60,8 @@ class Admin:
         match request.method, path.split("/"):
             case "GET", ["", "stats"]:
                 return self._cache.stats()
+            case "GET", ["", "load"]:
+                return {"models": self._cache.load.report(), **self._pool.report()}
             case "GET", ["", "decisions", request_id]:
                 receipt = self._cache.engine.receipts.of(request_id)
                 if receipt is None:

@@ -14,15 +14,17 @@ from starlette.routing import Mount, Route
 
 from likewise.aio import AsyncCache
 from likewise.config import Config
+from likewise.durations import seconds
 from likewise.gateway.admin import Admin
 from likewise.gateway.chat import ChatEndpoint
 from likewise.gateway.errors import error_body
 from likewise.gateway.feedback import PATH as FEEDBACK_PATH
 from likewise.gateway.feedback import FeedbackEndpoint
 from likewise.gateway.metrics import Metrics
+from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
 from likewise.gateway.reload import Follower
-from likewise.gateway.upstream import Upstream
+from likewise.gateway.scrape import Scraper
 from likewise.gateway.wire.chat import PATH
 
 _HOUSEKEEPING_S = 10.0
@@ -38,28 +40,31 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
         ConfigError: No upstream is configured.
     """
     settings = config.settings
-    upstream = Upstream(settings.upstream)
+    pool = Pool(settings.upstream, settings.load)
     cache.engine.audits_aside = True
-    metrics = Metrics(cache.engine)
-    proxy = Proxy(upstream)
+    metrics = Metrics(cache.engine, pool)
+    proxy = Proxy(pool)
     chat = ChatEndpoint(
         cache=cache,
-        upstream=upstream,
+        pool=pool,
         proxy=proxy,
         settings=settings.gateway,
         stream_usage=settings.upstream.stream_usage,
         prices=settings.prices,
         metrics=metrics,
     )
+    every_s = seconds(settings.load.metrics_every, what="load.metrics_every")
+    scraper = Scraper(pool.replicas, cache.load, every_s=every_s)
     ready = False
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         nonlocal ready
-        await upstream.open()
+        await pool.open()
         chores = [
             asyncio.create_task(Follower(cache.engine, config).run()),
             asyncio.create_task(_keep_house(cache)),
+            asyncio.create_task(scraper.run()),
         ]
         ready = True
         try:
@@ -70,7 +75,7 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
             await chat.drain()
-            await upstream.close()
+            await pool.close()
             with suppress(Exception):
                 await cache.close()
 
@@ -97,13 +102,13 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
-            Mount("/admin", Admin(cache, key=settings.gateway.admin_key)),
+            Mount("/admin", Admin(cache, pool, key=settings.gateway.admin_key)),
             Mount("/v1", proxy),
         ],
         lifespan=lifespan,
     )
     app.state.chat = chat
-    app.state.end = upstream.end
+    app.state.end = pool.end
     return app
 
 

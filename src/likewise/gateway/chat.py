@@ -20,10 +20,11 @@ from likewise.gateway.client import ClientGone, header_map, leaving, read_body, 
 from likewise.gateway.errors import send_error
 from likewise.gateway.flight import Flight, Listener
 from likewise.gateway.metrics import Metrics
+from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
 from likewise.gateway.refresh import Refreshes
 from likewise.gateway.reply import Reply, headers_of, served, whole
-from likewise.gateway.upstream import Headers, Upstream, given_up
+from likewise.gateway.upstream import Headers, given_up
 from likewise.gateway.wire import completion as wire
 from likewise.gateway.wire.chat import ChatCall, read_chat
 from likewise.lookup import Lookup
@@ -71,7 +72,7 @@ class ChatEndpoint:
         self,
         *,
         cache: AsyncCache,
-        upstream: Upstream,
+        pool: Pool,
         proxy: Proxy,
         settings: GatewaySettings,
         stream_usage: bool,
@@ -79,7 +80,7 @@ class ChatEndpoint:
         metrics: Metrics,
     ) -> None:
         self._cache = cache
-        self._upstream = upstream
+        self._pool = pool
         self._proxy = proxy
         self._settings = settings
         self._stream_usage = stream_usage
@@ -108,7 +109,7 @@ class ChatEndpoint:
             return
         except asyncio.CancelledError:
             # The server cuts what is left when its grace is over.
-            if not self._upstream.ended:
+            if not self._pool.ended:
                 raise
             if reading:
                 await send_error(send, given_up())
@@ -159,6 +160,8 @@ class ChatEndpoint:
                 headers = self._headers(decision, late[0], lookup)
                 await Reply(call.stream, call.include_usage, headers).send_completion(late[1], send)
                 return
+        if await self._down(call, lookup, decision, send):
+            return
         shared, listener = self._board(call, lookup, decision, scope, shares=shares)
         reply = Reply(
             call.stream,
@@ -190,6 +193,23 @@ class ChatEndpoint:
                 await reply.send_completion(answer, send)
                 return
         await reply.pass_on(listener, send)
+
+    async def _down(
+        self, call: ChatCall, lookup: Lookup, decision: Miss | Bypass, send: Send
+    ) -> bool:
+        """Serve a stale answer at once while no replica answers; return whether there was one."""
+        policy = self._cache.engine.force.policies.of(decision.category)
+        if not isinstance(decision, Miss) or policy.stale_if_error is None:
+            return False
+        if not self._pool.is_down(call.request.scope.model):
+            return False
+        stale = await self._cache.stale(lookup)
+        if stale is None or not wire.is_well_formed(stale.answer):
+            return False
+        headers = self._headers(stale, stale.entry_id, lookup)
+        answer = served(stale.answer, self._settings.usage_on_hit)
+        await Reply(call.stream, call.include_usage, headers).send_completion(answer, send)
+        return True
 
     async def _instead(self, lookup: Lookup, policy: Category, listener: Listener) -> Hit | None:
         """Return a stale answer when the model fails and the policy allows one."""
@@ -235,12 +255,8 @@ class ChatEndpoint:
             isinstance(decision, Bypass) and decision.store and not call.request.controls.no_store
         )
         entry_id = new_entry_id() if keep else None
-        model_call = ModelCall(
-            call,
-            scope,
-            upstream=self._upstream,
-            metrics=self._metrics,
-            add_usage=self._stream_usage and keep,
+        model_call = self._model_call(
+            call, scope, decision.category, add_usage=self._stream_usage and keep
         )
         flight = self._depart(call, lookup, model_call, entry_id)
         begun = Shared(flight, entry_id, model_call.brings_usage)
@@ -251,29 +267,23 @@ class ChatEndpoint:
     def _refresh(self, call: ChatCall, lookup: Lookup, hit: Hit, scope: Scope) -> None:
         """Fetch a fresh answer aside for a hit that is stale, or soon will be."""
         engine = self._cache.engine
-        if self._upstream.ended or call.request.controls.no_store or lookup.key in self._refreshing:
+        if self._pool.ended or call.request.controls.no_store or lookup.key in self._refreshing:
             return
+        if lookup.pressure:
+            return  # the model has enough to do
         if not self._refreshes.due(hit, engine.force.calm(hit.category, call.request)):
             return
         engine.stats.add(hit.category, refreshes=1)
-        model_call = ModelCall(
-            call,
-            scope,
-            upstream=self._upstream,
-            metrics=self._metrics,
-            add_usage=self._stream_usage,
-        )
+        model_call = self._model_call(call, scope, hit.category, add_usage=self._stream_usage)
         self._refreshing.add(lookup.key)
         flight = self._depart(call, lookup, model_call, new_entry_id())
         flight.task.add_done_callback(lambda _: self._refreshing.discard(lookup.key))
 
     def _audit(self, call: ChatCall, lookup: Lookup, hit: Hit, scope: Scope) -> None:
         """Ask the model what it would have said to a question that a hit has answered."""
-        if self._upstream.ended:
+        if self._pool.ended:
             return
-        model_call = ModelCall(
-            call, scope, upstream=self._upstream, metrics=self._metrics, add_usage=False
-        )
+        model_call = self._model_call(call, scope, hit.category, add_usage=False)
 
         async def land(flight: Flight) -> None:
             completion = whole(flight)
@@ -281,6 +291,20 @@ class ChatEndpoint:
                 await self._cache.audited(lookup, hit, completion)
 
         self._launch(lookup, model_call, land)
+
+    def _model_call(
+        self, call: ChatCall, scope: Scope, category: str, *, add_usage: bool
+    ) -> ModelCall:
+        engine = self._cache.engine
+        return ModelCall(
+            call,
+            scope,
+            pool=self._pool,
+            load=engine.load,
+            metrics=self._metrics,
+            priority=engine.force.policies.of(category).priority,
+            add_usage=add_usage,
+        )
 
     def _depart(
         self, call: ChatCall, lookup: Lookup, model_call: ModelCall, entry_id: str | None

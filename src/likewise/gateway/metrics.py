@@ -12,6 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from likewise.engine import Engine
+from likewise.gateway.pool import Pool
+from likewise.load import Load
 from likewise.policy import Decision, Hit
 
 _MOST_LABELS = 100
@@ -24,7 +26,7 @@ _UPSTREAM_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.
 class Metrics:
     """What the gateway counts, in a registry of its own."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, pool: Pool) -> None:
         self.registry = CollectorRegistry()
         self._engine = engine
         self._names: dict[str, set[str]] = {}
@@ -67,6 +69,7 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_EngineCollector(engine, self.bounded))
+        self.registry.register(_LoadCollector(engine.load, pool, self.bounded))
 
     def decided(self, decision: Decision, lookup_s: float) -> None:
         """Count a decision."""
@@ -176,3 +179,46 @@ class _EngineCollector(Collector):
         yield thresholds
         yield faults
         yield from counters.values()
+
+
+class _LoadCollector(Collector):
+    """Reads the load and the line when Prometheus asks."""
+
+    def __init__(self, load: Load, pool: Pool, bounded: Callable[[str, str], str]) -> None:
+        self._load = load
+        self._pool = pool
+        self._bounded = bounded
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics as they are now."""
+        pressure = GaugeMetricFamily(
+            "likewise_pressure", "Load of a model in force, 0 to 1.", labels=["model"]
+        )
+        highest: dict[str, float] = {}
+        for model, gauge in self._load.report().items():
+            label = self._bounded("model", model)
+            highest[label] = max(highest.get(label, 0.0), gauge["pressure"])
+        for label, value in highest.items():
+            pressure.add_metric([label], value)
+        yield pressure
+        found = self._pool.report()
+        yield GaugeMetricFamily(
+            "likewise_waiting", "Requests that wait for their turn.", value=found["waiting"]
+        )
+        for name, text in (
+            ("waited", "Requests that had to wait for their turn."),
+            ("refused", "Requests that got no turn in time."),
+            ("failovers", "Calls passed on to another replica."),
+        ):
+            yield CounterMetricFamily(f"likewise_{name}", text, value=found[name])
+        replicas = GaugeMetricFamily(
+            "likewise_replica_in_flight", "Calls under way by replica.", labels=["replica"]
+        )
+        closed = GaugeMetricFamily(
+            "likewise_replica_open", "Whether a replica takes calls.", labels=["replica"]
+        )
+        for number, replica in enumerate(found["replicas"]):
+            replicas.add_metric([str(number)], replica["in_flight"])
+            closed.add_metric([str(number)], float(replica["breaker"] == "closed"))
+        yield replicas
+        yield closed

@@ -11,14 +11,15 @@ from starlette.types import Receive, Scope, Send
 from likewise.errors import LikewiseError, RequestError
 from likewise.gateway.client import ClientGone, header_map, leaving, until_gone
 from likewise.gateway.errors import refused_websocket, send_error
-from likewise.gateway.upstream import Upstream, response_headers
+from likewise.gateway.pool import Pool
+from likewise.gateway.upstream import response_headers
 
 
 class Proxy:
     """An ASGI application that stands for the upstream."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, and the answer back."""
@@ -43,20 +44,21 @@ class Proxy:
         """Send a request with this body to the model and hand its answer on."""
         started = False
         query = scope.get("query_string", b"").decode("latin-1")
-        headers = self._upstream.headers(scope["headers"])
+        upstream = self._pool.any().upstream
+        headers = upstream.headers(scope["headers"])
         length = header_map(scope["headers"]).get("content-length")
         if isinstance(body, AsyncIterator) and length is not None:
             headers["content-length"] = length
         try:
             path = _path_of(scope)
-            response = await self._upstream.send(
+            response = await upstream.send(
                 scope["method"], f"{path}?{query}" if query else path, headers, body
             )
             async with response:
                 start = {"status": response.status, "headers": response_headers(response)}
                 await send({"type": "http.response.start", **start})
                 started = True
-                async for chunk in self._upstream.chunks(response):
+                async for chunk in upstream.chunks(response):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except LikewiseError as error:
