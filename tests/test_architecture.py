@@ -12,7 +12,7 @@ import likewise
 ROOT = Path(likewise.__file__).parent
 VALUES = [
     "errors", "durations", "eviction", "scope", "answers", "entry", "request", "guards", "category",
-    "policy", "quotas", "sources", "adaptive",
+    "policy", "quotas", "sources", "adaptive", "prices", "ledger",
 ]  # fmt: skip
 OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "__main__"}
 NO_IO = {
@@ -21,8 +21,8 @@ NO_IO = {
     "tempfile", "threading", "time", "urllib", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 INNER_ORDER = [
-    *VALUES, "files", "page", "breaker", "load", "embed", "testing", "freshness", "classify",
-    "index", "stores", "schema", "config", "vectors", "pools", "catalog", "stats", "faults",
+    *VALUES, "files", "page", "breaker", "load", "listener", "embed", "testing", "freshness",
+    "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog", "stats", "faults",
     "naming", "feedback", "receipts", "upkeep", "rebuild", "learn", "teaching", "lookup",
     "neighbours", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip

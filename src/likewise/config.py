@@ -27,7 +27,10 @@ from likewise.classify.examples import (
 from likewise.classify.rules import BUILTIN_RULES, Rule
 from likewise.durations import byte_count, seconds
 from likewise.errors import ConfigError
+from likewise.ledger import LedgerTerms
 from likewise.load import LoadTerms
+from likewise.prices import Price as PerToken
+from likewise.prices import Prices
 from likewise.sources import check_source
 
 DEFAULT_STORE = "sqlite:///likewise.db"
@@ -174,6 +177,8 @@ class GatewaySettings(_Discreet, kw_only=True):
     response_headers: bool = True
     usage_on_hit: Literal["replay", "zero"] = "replay"
     admin_key: str | None = None
+    log: str | None = None
+    log_texts: Literal["hash", "keep"] = "hash"
     refreshes_per_minute: Annotated[int, Meta(ge=0)] = 60
 
 
@@ -193,6 +198,16 @@ class LoadSettings(msgspec.Struct, kw_only=True):
     max_wait: Duration | None = "5s"
     max_waiting: Annotated[int, Meta(ge=0)] = 1_000
     metrics_every: Duration = "2s"
+
+
+class LedgerSettings(msgspec.Struct, kw_only=True):
+    """How costs and savings are weighed, and what follows."""
+
+    machine_usd_per_hour: Price = 0.0
+    window: Positive = 1_000
+    windows: Positive = 3
+    switch: bool = False
+    retry: Duration = "1d"
 
 
 class PriceSettings(msgspec.Struct, kw_only=True):
@@ -220,6 +235,7 @@ class Settings(msgspec.Struct, kw_only=True):
     learning: LearningSettings = msgspec.field(default_factory=LearningSettings)
     load: LoadSettings = msgspec.field(default_factory=LoadSettings)
     gateway: GatewaySettings = msgspec.field(default_factory=GatewaySettings)
+    ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
     prices: dict[str, PriceSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, str | int] = msgspec.field(default_factory=dict)
 
@@ -277,6 +293,24 @@ class Config:
         replicas = self.settings.upstream.replicas
         limits = [replica.max_in_flight or given for replica in replicas] or [given]
         return None if None in limits else sum(limit or 0 for limit in limits)
+
+    @property
+    def ledger(self) -> LedgerTerms:
+        """How costs and savings are weighed."""
+        given = self.settings.ledger
+        return LedgerTerms(
+            machine_usd_per_hour=given.machine_usd_per_hour,
+            window=given.window,
+            windows=given.windows,
+            switch=given.switch,
+            retry_s=seconds(given.retry, what="ledger.retry"),
+        )
+
+    @property
+    def prices(self) -> Prices:
+        """What calls to models cost."""
+        given = self.settings.prices.items()
+        return Prices({name: PerToken(price.input, price.output) for name, price in given})
 
     @property
     def adapting(self) -> Adapting:
@@ -363,6 +397,7 @@ def _check_timeouts(settings: Settings) -> None:
     seconds(settings.learning.judge_model.timeout, what="learning.judge_model.timeout")
     seconds(settings.upstream.timeout, what="upstream.timeout")
     seconds(settings.upstream.connect_timeout, what="upstream.connect_timeout")
+    seconds(settings.ledger.retry, what="ledger.retry")
     for name in (
         "target_latency",
         "target_first_token",

@@ -13,10 +13,11 @@ belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, `
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -39,6 +40,8 @@ from likewise.index import Match, Record
 from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging
 from likewise.learn.learner import Learner, Terms
+from likewise.ledger import Ledger, LedgerTerms, account, by_tenant
+from likewise.listener import Listener
 from likewise.load import Load, LoadTerms
 from likewise.lookup import InForce, Lookup
 from likewise.naming import Namer, Naming
@@ -67,6 +70,8 @@ from likewise.teaching import Teaching, may_learn
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
 
+logger = logging.getLogger("likewise")
+
 _KEY_LOCKS = 64
 
 D = TypeVar("D", Decision, Decision | None)
@@ -91,6 +96,8 @@ class Engine:
         judging: A verifier in service, for the categories with a ``probability_threshold``.
         learning: How to learn in service; ``None`` is not to.
         judge: Tells whether two answers serve the same question; without one only equal ones do.
+        ledger: How costs and savings are weighed.
+        embed_usd: US dollars that embedding a character of a question costs.
         load: How the pressure on a model is found.
         adapting: How far policies follow it.
 
@@ -116,6 +123,8 @@ class Engine:
         judging: Judging | None = None,
         learning: Terms | None = None,
         judge: Judge | None = None,
+        ledger: LedgerTerms | None = None,
+        embed_usd: float = 0.0,
         load: LoadTerms | None = None,
         adapting: Adapting = STEADY,
     ) -> None:
@@ -126,6 +135,8 @@ class Engine:
         self.clock = clock
         self.load = Load(load, clock=time.monotonic if clock is time.time else clock)
         self.stats = Stats()
+        self.ledger = Ledger(ledger)
+        self._embed_usd = embed_usd
         self.faults = Faults(self.stats)
         self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
         self.catalog = Catalog(
@@ -158,6 +169,7 @@ class Engine:
         self.changes = Changes()
         if (known := store.memo(CHANGES_MEMO)) is not None:
             self.changes.load(known)
+        self._listener: Listener | None = None
         self.audits_aside = False
         """Whether the front door audits hits off the caller's path; else an audit is a miss."""
         self.force.judging = self._briefed(
@@ -262,11 +274,14 @@ class Engine:
         if not self.embedder.fits(request.question):
             request = replace(request, exact_only="longer than the embedder reads")
             return lookup, self._decide(replace(lookup, request=request), [])
+        started = time.perf_counter()
         try:
             vector = self._vectors.of(request.question)
         except EmbedderError as error:
             self.faults.report(lookup.policy.name, "embedder", error)
             return lookup, Miss(lookup.policy.name, Reason.EMBEDDER_FAULT)
+        finally:
+            lookup.meter.embed_s = time.perf_counter() - started
         if lookup.naming is None:
             lookup = self._under(lookup, self.namer.by_examples(request.question, vector))
             self._count_naming(lookup)
@@ -323,7 +338,16 @@ class Engine:
     def count(self, lookup: Lookup, decision: Decision) -> Decision:
         """Count a decision."""
         self.receipts.close(lookup.id, decision)
-        self.stats.count(decision, lookup_s=time.perf_counter() - lookup.started)
+        question, embed_s = lookup.request.question, lookup.meter.embed_s
+        self.stats.count(
+            decision,
+            lookup_s=time.perf_counter() - lookup.started,
+            tenant=lookup.request.scope.tenant,
+            embed_s=embed_s,
+            embed_usd=0.0
+            if not self._embed_usd or embed_s is None
+            else self._embed_usd * len(question),
+        )
         return decision
 
     def guarded(self, lookup: Lookup, step: Callable[[Lookup], D]) -> D | Miss:
@@ -407,19 +431,33 @@ class Engine:
         # Found before the entry itself is among them; a request that was considered has them.
         near: list[Match] = []
         teaching = self.force.teaching if vector is not None and may_learn(policy) else None
-        if teaching is not None and vector is not None and not teaching.learner.awaits(lookup.pair):
+        waits = teaching is not None and teaching.learner.awaits(lookup.pair)
+        if vector is not None and not waits and (teaching is not None or self.listener is not None):
             near = self._near.nearest(lookup, vector, -1.0)
         with self._keeping[lookup.key[0] % len(self._keeping)]:
             self.store.put(entry)
             before = self.catalog.add(record, vector)
         if before is not None and before.answer and record.answer:
             gap_s = now - before.created_at
-            self.changes.add(policy.name, gap_s, changed=before.answer != record.answer)
+            changed = before.answer != record.answer
+            self.changes.add(policy.name, gap_s, changed=changed)
+            if self.listener is not None:
+                self.listener.renewed(policy.name, gap_s, changed=changed)
         if teaching is not None:
             teaching.learn(lookup.pair, request.question, policy, answer, near)
+        elif near:
+            self._tell(lookup, near[0], record.answer)
         if self.force.judging is not None:
             self.force.judging.learn([(policy.name, request.question)])
         self.stats.add(policy.name, stored=1)
+        if entry.provenance.latency_s is not None:
+            self.stats.model(
+                policy.name,
+                tenant=entry.tenant,
+                seconds=entry.provenance.latency_s,
+                usd=entry.provenance.cost_usd,
+                tokens=entry.provenance.total_tokens,
+            )
         self.upkeep.evict()
         self.tidy_now_and_then()
         return entry
@@ -488,13 +526,15 @@ class Engine:
 
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
-        categories = report(self.stats.by_category(), self.catalog.counts())
+        counters = self.stats.by_category()
+        categories = report(counters, self.catalog.counts())
         held = self.catalog.byte_counts()
         for name, found in categories.items():
             found["freshness"] = self.changes.report(self.force.policies.of(name))
             found["bytes"] = held.get(name, 0)
             found["guaranteed_entries"] = int(self.room.guaranteed_entries.get(name, 0))
             found["eviction"] = self.force.policies.of(name).eviction
+            found["ledger"] = self._account(counters.get(name, {}), name)
         if self.learner is not None:
             for name, found in categories.items():
                 found["learning"] = self.learner.report(self.force.policies.of(name))
@@ -541,6 +581,7 @@ class Engine:
     def tidy(self) -> None:
         """Delete what has expired, save statistics and labels, follow other processes' labels."""
         self.upkeep.tidy()
+        self._weigh()
         self._save_changes()
         if self.learner is not None:
             self.learner.follow()
@@ -559,9 +600,32 @@ class Engine:
         self.store.close()
 
     @property
+    def listener(self) -> Listener | None:
+        """Who keeps a log of what is learned, if anybody."""
+        return self._listener
+
+    @listener.setter
+    def listener(self, listener: Listener | None) -> None:
+        self._listener = listener
+        if self.force.teaching is not None:
+            self.force.teaching.listener = listener
+
+    @property
     def learner(self) -> Learner | None:
         """What learns in service, if anything does."""
         return None if self.force.teaching is None else self.force.teaching.learner
+
+    def _weigh(self) -> None:
+        """Look which categories do not earn what they cost, and let them rest if that is wished."""
+        for name in self.ledger.weigh(self.stats.by_category(), self.clock()):
+            logger.warning(
+                "category %s: its hits by meaning save less than looking for them costs; %s",
+                name,
+                "it is served by the exact tier only for now"
+                if self.ledger.terms.switch
+                else "exact_only: true would serve it better",
+            )
+        self.force.resting = self.ledger.resting
 
     def _save_changes(self) -> None:
         data = self.changes.take()
@@ -572,6 +636,15 @@ class Engine:
                 self.faults.report(DEFAULT, "store", error)
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _account(self, counters: Mapping[str, float], name: str) -> dict[str, Any]:
+        terms = self.ledger.terms
+        return {
+            **account(counters, terms),
+            "proposal": "exact-only" if name in self.ledger.proposed else None,
+            "resting": name in self.ledger.resting,
+            "tenants": by_tenant(counters, terms),
+        }
 
     def _forgotten(self, entry_ids: Sequence[str] | None) -> None:
         """Let go of what is remembered of entries, or of everything, that was deleted."""
@@ -617,6 +690,21 @@ class Engine:
         """Return an unnamed lookup under the policy of the entry that equals its question."""
         policy = self.force.policy((record.category,), lookup.request, lookup.pressure)
         return replace(lookup, policy=policy)
+
+    def _tell(self, lookup: Lookup, nearest: Match, answer: int) -> None:
+        """Tell the log what a fresh answer says of the nearest entry, where nothing is learned."""
+        record, similarity = nearest
+        if self.listener is None or not answer or not record.answer:
+            return
+        self.listener.label(
+            lookup.policy.name,
+            lookup.request.question,
+            kind="similarity",
+            score=similarity,
+            right=answer == record.answer,
+            propensity=1.0,
+            audited=False,
+        )
 
     def _count_naming(self, lookup: Lookup) -> None:
         naming = lookup.naming

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from likewise.adaptive import STEADY, Adapting, under_pressure
 from likewise.category import Category
@@ -14,6 +14,13 @@ from likewise.naming import Naming, strictest
 from likewise.request import Request
 from likewise.sources import Versions
 from likewise.teaching import Teaching
+
+
+@dataclass(slots=True)
+class Meter:
+    """What a lookup has cost besides time: the seconds of embedding, ``None`` without any."""
+
+    embed_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Lookup:
         dry: Leave no trace of it, for explanations.
         on_error: Whether the model has failed, so that more staleness may be allowed.
         pressure: Load of the model behind when it began, 0 to 1.
+        meter: What it has cost so far.
     """
 
     request: Request
@@ -45,6 +53,7 @@ class Lookup:
     dry: bool = False
     on_error: bool = False
     pressure: float = 0.0
+    meter: Meter = field(default_factory=Meter)
 
 
 @dataclass(slots=True)
@@ -57,6 +66,7 @@ class InForce:
         judging: The verifier, if there is one.
         teaching: What learns in service, if anything does.
         adapting: How far policies follow the load of the model.
+        resting: Categories that are served by the exact tier only, because they do not earn more.
     """
 
     policies: Policies
@@ -64,6 +74,7 @@ class InForce:
     judging: Judging | None = None
     teaching: Teaching | None = None
     adapting: Adapting = STEADY
+    resting: frozenset[str] = frozenset()
 
     def policy(self, names: Sequence[str], request: Request, pressure: float) -> Category:
         """Return the strictest of some categories' policies for one question, under a load."""
@@ -76,6 +87,8 @@ class InForce:
     def calm(self, name: str, request: Request) -> Category:
         """Return a category's policy for one question: a cue of haste shortens its time to live."""
         policy = self.policies.of(name)
+        if name in self.resting:
+            policy = replace(policy, exact_only=True)
         limit = policy.cue_ttl
         if limit is None or not has_cue(request.question):
             return policy

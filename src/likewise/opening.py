@@ -33,12 +33,16 @@ from likewise.learn.judging import Judging
 from likewise.learn.learner import Terms
 from likewise.learn.trees import require_fitting
 from likewise.learn.verifier import load_verifier
+from likewise.ledger import LedgerTerms
 from likewise.load import LoadTerms
 from likewise.rebuild import Progress
 from likewise.sources import NO_SOURCES, Versions
 from likewise.stores import Store, open_store
 
 logger = logging.getLogger("likewise")
+
+_CHARACTERS_PER_TOKEN = 4.0
+"""Of English text, by rule of thumb: an embedder's server does not tell."""
 
 _LEAST_ACCURACY = 0.6
 """Share of the examples that must be named rightly when they are left out of the fit."""
@@ -115,6 +119,8 @@ def from_config(
         judging=judging_of(config),
         learning=learning,
         judge=_judge(judge) or configured,
+        ledger=config.ledger,
+        embed_usd=_embed_usd(config),
         terms=config.load,
         adapting=config.adapting,
     )
@@ -185,6 +191,13 @@ def nearest_of(examples: Examples, embedder: Embedder) -> Nearest | None:
     return nearest
 
 
+def _embed_usd(config: Config) -> float:
+    """Return what embedding a character costs: a server's price, or nothing in this process."""
+    kind, _, model = config.settings.embedding.model.partition(":")
+    price = config.prices.of(model) if kind == "openai" else None
+    return 0.0 if price is None else price.of(1.0 / _CHARACTERS_PER_TOKEN, 0.0)
+
+
 def _bytes(given: int | str | None) -> int | None:
     return None if given is None else byte_count(given, what="max_bytes")
 
@@ -237,6 +250,8 @@ def _engine(
     judging: Judging | None = None,
     learning: Terms | None = None,
     judge: Judge | None = None,
+    ledger: LedgerTerms | None = None,
+    embed_usd: float = 0.0,
     terms: LoadTerms | None = None,
     adapting: Adapting = STEADY,
 ) -> Engine:
@@ -262,6 +277,8 @@ def _engine(
             judging=judging,
             learning=learning,
             judge=judge,
+            ledger=ledger,
+            embed_usd=embed_usd,
             load=terms,
             adapting=adapting,
         )

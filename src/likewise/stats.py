@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from likewise import ledger
 from likewise.policy import Bypass, Decision, Hit, Miss, Tier
 
 ADDITIVE = (
@@ -33,11 +34,15 @@ ADDITIVE = (
     "saved_tokens",
     "saved_usd",
     "lookup_s",
+    *ledger.COUNTERS,
 )
 """Names of the counters; those ending in ``_s`` are seconds, in ``_usd`` US dollars."""
 
 _REASON = "reason."
 _FAULT = "fault."
+_MOST_TENANTS = 100
+_SHOWN = 12
+"""Characters of the digest that stands for a tenant."""
 
 
 class Stats:
@@ -45,6 +50,7 @@ class Stats:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._tenants: dict[str, str] = {}
         self._values: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._flushed: dict[tuple[str, str], float] = {}
 
@@ -54,12 +60,29 @@ class Stats:
             for name, amount in amounts.items():
                 self._values[category, name] += amount
 
-    def count(self, decision: Decision, *, lookup_s: float) -> None:
-        """Count a decision that took ``lookup_s`` seconds."""
+    def count(
+        self,
+        decision: Decision,
+        *,
+        lookup_s: float,
+        tenant: str = "",
+        embed_s: float | None = None,
+        embed_usd: float = 0.0,
+    ) -> None:
+        """Count a decision that took ``lookup_s`` seconds.
+
+        Args:
+            decision: What was decided.
+            lookup_s: Seconds it took.
+            tenant: Who asked, ``""`` for nobody in particular.
+            embed_s: Seconds of it that embedding took; ``None`` when nothing was embedded.
+            embed_usd: US dollars that embedding cost.
+        """
         saved: dict[str, float] = {}
         match decision:
             case Hit():
                 what = "exact_hits" if decision.tier is Tier.EXACT else "semantic_hits"
+                saved["hit_lookup_s"] = lookup_s
                 if decision.stale_s:
                     saved["stale_hits"] = 1.0
                 provenance = decision.provenance
@@ -70,15 +93,40 @@ class Stats:
                 }
             case Miss():
                 what = "misses"
+                saved["miss_lookup_s"] = lookup_s
             case Bypass():
                 what = "bypasses"
-        self.add(
-            decision.category,
-            requests=1,
-            lookup_s=lookup_s,
-            **{what: 1, _REASON + decision.reason: 1},
-            **saved,
-        )
+        if embed_s is not None:
+            saved |= {"semantic_lookups": 1, "semantic_lookup_s": lookup_s, "embed_s": embed_s}
+            if embed_usd:
+                saved["embed_usd"] = embed_usd
+        saved[what] = 1
+        self.add(decision.category, requests=1, lookup_s=lookup_s, **saved)
+        self.add(decision.category, **{_REASON + decision.reason: 1})
+        if tenant:
+            prefix = self._prefix(tenant)
+            self.add(decision.category, **{prefix + name: value for name, value in saved.items()})
+
+    def model(
+        self, category: str, *, tenant: str, seconds: float, usd: float | None, tokens: int
+    ) -> None:
+        """Count a call to the model that a miss has cost."""
+        amounts = {"model_calls": 1, "model_s": seconds, "model_tokens": tokens}
+        amounts["model_usd"] = usd or 0.0
+        self.add(category, **amounts)
+        if tenant:
+            prefix = self._prefix(tenant)
+            self.add(category, **{prefix + name: value for name, value in amounts.items()})
+
+    def _prefix(self, tenant: str) -> str:
+        """Return how the counters of a tenant begin; those who come late share them."""
+        prefix = self._tenants.get(tenant)
+        if prefix is None:
+            if len(self._tenants) >= _MOST_TENANTS:
+                return f"{ledger.TENANT}other."
+            shown = tenant[:_SHOWN].replace(".", "-")
+            prefix = self._tenants[tenant] = f"{ledger.TENANT}{shown}."
+        return prefix
 
     def fault(self, category: str, kind: str) -> None:
         """Count a fault of the cache."""

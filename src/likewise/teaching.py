@@ -16,6 +16,7 @@ from likewise.index import Match
 from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging, Pairs
 from likewise.learn.learner import Learner, Terms
+from likewise.listener import Listener
 from likewise.policy import Hit, Miss, Reason
 from likewise.stats import Stats
 from likewise.stores import Store
@@ -55,6 +56,8 @@ class Teaching:
         self._store = store
         self._stats = stats
         self._faults = faults
+        self.listener: Listener | None = None
+        """Who keeps a log of labels, if anybody."""
         self.learner = Learner(
             judging=judging,
             store=store,
@@ -125,6 +128,16 @@ class Teaching:
         self._stats.add(
             policy.name, labels=1, labels_wrong=wrong, audited_wrong=wrong and outcome.audited
         )
+        if self.listener is not None:
+            self.listener.label(
+                policy.name,
+                question,
+                kind="probability",
+                score=outcome.score,
+                right=outcome.right,
+                propensity=outcome.propensity,
+                audited=outcome.audited,
+            )
         return outcome.right
 
     def _compare(

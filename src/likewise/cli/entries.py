@@ -20,6 +20,7 @@ from likewise.cli.output import (
 from likewise.cli.settings import config_of
 from likewise.durations import humanize
 from likewise.freshness import CHANGES_MEMO, Changes
+from likewise.ledger import account, by_tenant
 from likewise.stats import nested, report
 from likewise.stores import open_store
 
@@ -46,7 +47,8 @@ def stats(config: ConfigOption = None, store: StoreOption = None, json: JsonOpti
     changes = Changes()
     with open_store(settings.settings.store, create=False) as opened:
         counts = opened.counts()
-        categories = report(nested(opened.counters()), counts)
+        counters = nested(opened.counters())
+        categories = report(counters, counts)
         url = opened.url
         if (known := opened.memo(CHANGES_MEMO)) is not None:
             changes.load(known)
@@ -54,6 +56,11 @@ def stats(config: ConfigOption = None, store: StoreOption = None, json: JsonOpti
         policy = settings.policies.of(name)
         row["freshness"] = changes.report(policy)
         row["quota"], row["eviction"] = policy.quota, policy.eviction
+        found = counters.get(name, {})
+        row["ledger"] = {
+            **account(found, settings.ledger),
+            "tenants": by_tenant(found, settings.ledger),
+        }
     if json:
         print_json({"store": url, "entries": sum(counts.values()), "categories": categories})
         return
@@ -71,6 +78,19 @@ def stats(config: ConfigOption = None, store: StoreOption = None, json: JsonOpti
             )
 
 
+def _worth(account: dict[str, Any]) -> Iterator[str]:
+    """Yield whether a category earns what it costs, where that is known."""
+    if account["verdict"] == "unknown":
+        return
+    rate, needed, usd = (account[name] for name in ("hit_rate", "break_even", "break_even_usd"))
+    money = "" if usd is None else f", in money from {usd:.2%} on"
+    time_ = "" if needed is None else f"it pays from a hit rate of {needed:.2%} on{money}; "
+    yield (
+        f"{time_}it has {rate:.1%} and {account['verdict']}: {account['saved_s']:+.1f} s, "
+        f"{account['saved_usd']:+.4f} $ in all"
+    )
+
+
 def _details(name: str, row: dict[str, Any]) -> Iterator[str]:
     """Yield what does not fit the table, where there is something to say."""
     if row["by_examples"]:
@@ -78,6 +98,8 @@ def _details(name: str, row: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: {row['by_examples']} questions named by examples{doubt}"
     if row["stale_hits"] or row["refreshes"]:
         yield f"{name}: {row['stale_hits']} stale hits, {row['refreshes']} answers fetched aside"
+    for line in _worth(row["ledger"]):
+        yield f"{name}: {line}"
     found = row["freshness"]
     if found["changes_per_day"] is not None:
         proposed = humanize(found["proposed_ttl_s"])

@@ -48,6 +48,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
     config: ConfigOption = None,
     store: StoreOption = None,
+    log: Annotated[
+        str | None, typer.Option(help="File to log decisions to, for replay and advise.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run the gateway: point an OpenAI client's base_url at it."""
@@ -60,6 +63,7 @@ def serve(
     if upstream is not None:
         settings.settings.upstream.base_url = upstream
     gateway = settings.settings.gateway
+    gateway.log = log or gateway.log
     base_url = ", ".join(
         without_userinfo(base_url_of(replica.base_url))
         for replica in replicas_of(settings.settings.upstream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -20,6 +21,7 @@ from likewise.gateway.chat import ChatEndpoint
 from likewise.gateway.errors import error_body
 from likewise.gateway.feedback import PATH as FEEDBACK_PATH
 from likewise.gateway.feedback import FeedbackEndpoint
+from likewise.gateway.log import EventLog
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
@@ -42,6 +44,10 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
     settings = config.settings
     pool = Pool(settings.upstream, settings.load)
     cache.engine.audits_aside = True
+    log = None
+    if settings.gateway.log is not None:
+        path, texts = Path(settings.gateway.log), settings.gateway.log_texts
+        log = cache.engine.listener = EventLog(path, texts=texts, engine=cache.engine)
     metrics = Metrics(cache.engine, pool)
     proxy = Proxy(pool)
     chat = ChatEndpoint(
@@ -50,8 +56,9 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
         proxy=proxy,
         settings=settings.gateway,
         stream_usage=settings.upstream.stream_usage,
-        prices=settings.prices,
+        prices=config.prices,
         metrics=metrics,
+        log=log,
     )
     every_s = seconds(settings.load.metrics_every, what="load.metrics_every")
     scraper = Scraper(pool.replicas, cache.load, every_s=every_s)
@@ -76,6 +83,8 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
             await asyncio.gather(*chores, return_exceptions=True)
             await chat.drain()
             await pool.close()
+            if log is not None:
+                await asyncio.to_thread(log.close)
             with suppress(Exception):
                 await cache.close()
 

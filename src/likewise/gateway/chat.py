@@ -12,13 +12,15 @@ from starlette.types import Receive, Scope, Send
 
 from likewise.aio import AsyncCache
 from likewise.category import Category
-from likewise.config import GatewaySettings, PriceSettings
+from likewise.config import GatewaySettings
 from likewise.entry import Provenance, new_entry_id
 from likewise.errors import ConfigError, LikewiseError, RequestError, UpstreamError
+from likewise.gateway.bill import provenance_of
 from likewise.gateway.call import ModelCall
 from likewise.gateway.client import ClientGone, header_map, leaving, read_body, until_gone
 from likewise.gateway.errors import send_error
 from likewise.gateway.flight import Flight, Listener
+from likewise.gateway.log import EventLog
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
@@ -29,6 +31,7 @@ from likewise.gateway.wire import completion as wire
 from likewise.gateway.wire.chat import ChatCall, read_chat
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
+from likewise.prices import Prices
 from likewise.scope import digest_of, tenant_of
 from likewise.sources import written
 
@@ -76,8 +79,9 @@ class ChatEndpoint:
         proxy: Proxy,
         settings: GatewaySettings,
         stream_usage: bool,
-        prices: dict[str, PriceSettings],
+        prices: Prices,
         metrics: Metrics,
+        log: EventLog | None = None,
     ) -> None:
         self._cache = cache
         self._pool = pool
@@ -86,6 +90,7 @@ class ChatEndpoint:
         self._stream_usage = stream_usage
         self._prices = prices
         self._metrics = metrics
+        self._log = log
         self._shared: dict[bytes, Shared] = {}
         self._flights: set[Flight] = set()
         self._refreshes = Refreshes(settings.refreshes_per_minute, time.monotonic)
@@ -142,7 +147,10 @@ class ChatEndpoint:
         if isinstance(decision, Hit) and not wire.is_well_formed(decision.answer):
             # A library that shares the store may keep anything as an answer.
             decision = Miss(decision.category, Reason.GONE)
-        self._metrics.decided(decision, time.perf_counter() - lookup.started)
+        lookup_s = time.perf_counter() - lookup.started
+        self._metrics.decided(decision, lookup_s)
+        if self._log is not None:
+            self._log.request(lookup, decision, lookup_s)
         if isinstance(decision, Hit):
             if decision.audit is None:
                 self._refresh(call, lookup, decision, scope)
@@ -287,6 +295,7 @@ class ChatEndpoint:
 
         async def land(flight: Flight) -> None:
             completion = whole(flight)
+            self._billed(lookup, model_call, completion, None)
             if completion is not None and not wire.why_not_keep(completion):
                 await self._cache.audited(lookup, hit, completion)
 
@@ -309,14 +318,21 @@ class ChatEndpoint:
     def _depart(
         self, call: ChatCall, lookup: Lookup, model_call: ModelCall, entry_id: str | None
     ) -> Flight:
-        started = time.perf_counter()
         # As they are now: the answer is made of these, whatever comes into force meanwhile.
         sources = written(call.request.controls.sources, self._cache.engine.force.sources)
 
         async def land(flight: Flight) -> None:
-            if entry_id is not None:
-                latency_s = time.perf_counter() - started
-                await self._keep(flight, call, entry_id, latency_s, sources)
+            completion = whole(flight)
+            keeps = completion is not None and not wire.why_not_keep(completion)
+            provenance = self._billed(lookup, model_call, completion, entry_id if keeps else None)
+            if entry_id is None:
+                return
+            if completion is None or not keeps:
+                self._metrics.refused()
+                return
+            await self._cache.try_keep(
+                call.request, completion, provenance=provenance, entry_id=entry_id, sources=sources
+            )
 
         return self._launch(lookup, model_call, land)
 
@@ -336,37 +352,23 @@ class ChatEndpoint:
         flight.task.add_done_callback(landed)
         return flight
 
-    async def _keep(
-        self, flight: Flight, call: ChatCall, entry_id: str, latency_s: float, sources: str
-    ) -> None:
-        """Store what a flight brought, when it is whole and successful."""
-        completion = whole(flight)
-        if completion is None or wire.why_not_keep(completion):
-            self._metrics.refused()
-            return
-        provenance = self._provenance(call, completion, latency_s)
-        await self._cache.try_keep(
-            call.request, completion, provenance=provenance, entry_id=entry_id, sources=sources
-        )
-
-    def _provenance(
-        self, call: ChatCall, completion: dict[str, Any], latency_s: float
+    def _billed(
+        self,
+        lookup: Lookup,
+        model_call: ModelCall,
+        completion: dict[str, Any] | None,
+        entry_id: str | None,
     ) -> Provenance:
-        usage = completion.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
-        prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        asked, answered = call.request.scope.model, str(completion.get("model") or "")
-        price = self._prices.get(asked) or self._prices.get(answered)
-        cost_usd = None
-        if price is not None and isinstance(prompt, int) and isinstance(output, int):
-            cost_usd = (prompt * price.input + output * price.output) / 1_000_000
-        return Provenance(
-            model=answered or asked,
-            prompt_tokens=prompt if isinstance(prompt, int) else None,
-            completion_tokens=output if isinstance(output, int) else None,
-            latency_s=latency_s,
-            cost_usd=cost_usd,
+        """Return what a call cost, and log how it went."""
+        provenance = provenance_of(
+            completion or {},
+            asked=lookup.request.scope.model,
+            latency_s=model_call.timing.seconds,
+            prices=self._prices,
         )
+        if self._log is not None:
+            self._log.answer(lookup.id, model_call.timing, provenance, entry_id)
+        return provenance
 
     def _headers(self, decision: Decision, entry_id: str | None, lookup: Lookup) -> Headers:
         if not self._settings.response_headers:

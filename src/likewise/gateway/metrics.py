@@ -152,9 +152,17 @@ class _EngineCollector(Collector):
             "Least probability of a hit that labels have certified; 1 while there is none.",
             labels=["category"],
         )
+        break_even = GaugeMetricFamily(
+            "likewise_break_even_hit_rate",
+            "Hit rate from which on a category saves more seconds than its misses cost.",
+            labels=["category"],
+        )
         for category, values in categories.items():
             learning = values.get("learning")
             label = self._bounded("category", category)
+            needed = values["ledger"]["break_even"]
+            if needed is not None and label == category:
+                break_even.add_metric([label], needed)
             if learning is not None and label == category:
                 thresholds.add_metric([label], learning["threshold"] or 1.0)
         counters = {
@@ -177,6 +185,7 @@ class _EngineCollector(Collector):
             faults.add_metric(labels, count)
         yield entries
         yield thresholds
+        yield break_even
         yield faults
         yield from counters.values()
 

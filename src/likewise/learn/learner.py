@@ -71,10 +71,19 @@ class Considered:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an answer said of the best candidate: whether it serves, and if that was an audit."""
+    """What an answer said of the best candidate.
+
+    Attributes:
+        right: Whether its answer would have served.
+        audited: Whether it was served, and this is its audit.
+        score: Its probability of being right; ``None`` where it could not have been served.
+        propensity: With which probability this was to be learned.
+    """
 
     right: bool
     audited: bool
+    score: float | None
+    propensity: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +306,11 @@ class Learner:
             considered.drawn,
         )
         self._take(lesson)
-        return None if np.isnan(best) else Outcome(bool(best), considered.drawn)
+        return (
+            None
+            if np.isnan(best)
+            else Outcome(bool(best), considered.drawn, considered.score, considered.propensity)
+        )
 
     def told(self, key: bytes, entry_id: str, *, correct: bool) -> None:
         """Learn what a user said of a hit; it certifies nothing, for not everyone speaks up."""
