@@ -22,9 +22,9 @@ NO_IO = {
 }  # fmt: skip
 INNER_ORDER = [
     *VALUES, "files", "page", "breaker", "load", "listener", "embed", "testing", "freshness",
-    "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog", "stats", "faults",
-    "naming", "feedback", "receipts", "upkeep", "rebuild", "learn", "teaching", "lookup",
-    "neighbours", "engine", "opening", "explain", "front", "aio", "cache",
+    "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog", "stats",
+    "faults", "naming", "feedback", "receipts", "upkeep", "rebuild", "learn", "teaching",
+    "lookup", "neighbours", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

@@ -1,7 +1,10 @@
+import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from likewise.bench import breakeven
 from likewise.bench.decision import measure
 from likewise.bench.prompts import (
     Embedded,
@@ -72,3 +75,22 @@ def test_files_without_pairs_are_no_error(tmp_path: Path) -> None:
     assert read_pairs(tmp_path) == []
     with pytest.raises(ConfigError, match="holds no prompts_"):
         read_prompts(tmp_path)
+
+
+def test_break_even_is_measured_on_both_sides() -> None:
+    """The same questions miss and hit in both; the way to the far one costs its delay twice."""
+    if find_spec("pgserver") is None or find_spec("psycopg") is None:
+        assert not os.environ.get("CI"), "CI has a PostgreSQL with pgvector: likewise[bench]"
+        pytest.skip("likewise[bench] is not installed")
+    found = breakeven.measure(
+        HashingEmbedder(), progress=lambda _done, _of: None, entries=200, delay_s=0.02, rounds=1
+    )
+    assert set(found) == {"remote", "remote_local", "likewise"}
+    far, near, ours = (found[name] for name in ("remote", "remote_local", "likewise"))
+    assert far["lookup_ms"] - near["lookup_ms"] > 30.0
+    assert (far["hits"], far["misses"]) == (near["hits"], near["misses"])
+    assert far["hits"] > 50
+    assert far["misses"] > 50
+    assert far["break_even"] == pytest.approx(far["lookup_ms"] / (500.0 - far["hit_ms"]), rel=1e-9)
+    assert ours["hits"] > 50
+    assert ours["break_even"] < far["break_even"]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from likewise.bench import breakeven as breaking_even
 from likewise.bench import categories as naming
 from likewise.bench import crossover
 from likewise.bench import decision as decisions
@@ -24,6 +25,7 @@ from likewise.bench.prompts import (
 )
 from likewise.cli.output import JsonOption, console, print_json, progress, require_folder
 from likewise.config import Config, EmbeddingSettings, Policies, load
+from likewise.durations import seconds
 from likewise.errors import ConfigError
 from likewise.opening import embedder_of
 from likewise.page import require_charts
@@ -233,6 +235,34 @@ def decision(json: JsonOption = False) -> None:
     )
     for count, whole in found["by_candidates"].items():
         console.print(f"{count} near enough to serve: {whole:.0f} us")
+
+
+@app.command()
+def breakeven(
+    postgres: Annotated[
+        str | None,
+        typer.Option(help="PostgreSQL with pgvector; without one a private one is started."),
+    ] = None,
+    entries: Annotated[int, typer.Option(help="Entries stored.", min=200)] = breaking_even.ENTRIES,
+    delay: Annotated[str, typer.Option(help="Way to the remote database, each.")] = "14ms",
+    json: JsonOption = False,
+) -> None:
+    """Break-even hit rate of a remote vector database and of Likewise, for a call of 500 ms."""
+    breaking_even.require_postgres(postgres)
+    delay_s = seconds(delay, what="--delay")
+    embedder = embedder_of(EmbeddingSettings())
+    with progress("looking up") as report:
+        found = breaking_even.measure(
+            embedder, progress=report, postgres=postgres, entries=entries, delay_s=delay_s
+        )
+    if json:
+        print_json(found)
+        return
+    table = Table("cache", "miss ms", "hit ms", "break-even at 100 ms", "500 ms", "2 s", box=None)
+    for name, row in found.items():
+        shares = (f"{share:.2%}" for share in row["break_even_by_model_ms"].values())
+        table.add_row(name, f"{row['lookup_ms']:.2f}", f"{row['hit_ms']:.2f}", *shares)
+    console.print(table)
 
 
 def _share(count: int, total: int) -> str:
