@@ -17,7 +17,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -120,14 +120,12 @@ class Words(NamedTuple):
     Attributes:
         ours: Words that only the question has.
         theirs: Words that only the candidate has.
-        lone: Both of these.
         common: Words of both.
         lone_neighbours: Pairs of neighbouring words that only one has.
     """
 
     ours: frozenset[int]
     theirs: frozenset[int]
-    lone: frozenset[int]
     common: frozenset[int]
     lone_neighbours: frozenset[int]
 
@@ -135,29 +133,35 @@ class Words(NamedTuple):
 def tokens_of(pairs: Sequence[Words], salt: int) -> Tokens:
     """Return the tokens of some pairs of one category, given its ``category_salt``."""
     tokens: list[int] = []
-    starts: list[int] = []
-    for ours, theirs, lone, common, lone_neighbours in pairs:
-        starts.append(len(tokens))
-        tokens.append(0)
-        tokens += lone
-        starts.append(len(tokens))
-        tokens.append(0)
-        tokens += common
-        starts.append(len(tokens))
-        tokens.append(0)
+    counts: list[int] = []
+    for ours, theirs, common, lone_neighbours in pairs:
+        exchanges: Sequence[int] = ()
         if len(ours) * len(theirs) <= _MOST_EXCHANGES:
-            tokens += [x ^ y for x in ours for y in theirs]
-        starts.append(len(tokens))
-        tokens.append(0)
-        tokens += lone_neighbours
-    begin = np.array(starts, np.int64)
-    lengths = [end - start for start, end in pairwise([*starts, len(tokens)])]
+            exchanges = [x ^ y for x in ours for y in theirs]
+        tokens += (0, *ours, *theirs, 0, *common, 0, *exchanges, 0, *lone_neighbours)
+        counts += (len(ours) + len(theirs), len(common), len(exchanges), len(lone_neighbours))
+    lengths = np.array(counts, np.int64)
+    lengths += 1
+    starts = lengths.cumsum()
+    starts -= lengths
+    hashes = np.frombuffer(array("I", tokens), np.uint32).astype(np.uint64)
+    hashes *= _ODD
+    hashes += _turns(salt, len(pairs)).repeat(lengths)
+    hashes >>= _SHIFT
+    slots = hashes.astype(np.uint32)
+    slots[starts] = 0
+    return Tokens(slots, starts)
+
+
+@lru_cache(maxsize=1_024)
+def _turns(salt: int, pairs: int) -> NDArray[np.uint64]:
+    """Return what a category adds to the products of hashes, kind by kind of so many pairs.
+
+    The salt stands in the upper half of what is hashed, a token in the lower: the product of the
+    two together is the sum of their products.
+    """
     salts = np.arange(salt, salt + KINDS, dtype=np.uint64) << np.uint64(32)
-    hashes = np.frombuffer(array("Q", tokens), np.uint64)
-    each = np.tile(salts, len(pairs)).repeat(lengths)
-    slots = ((hashes ^ each) * _ODD >> _SHIFT).astype(np.uint32)
-    slots[begin] = 0
-    return Tokens(slots, begin)
+    return np.tile(salts * _ODD, pairs)
 
 
 class Evidence:
@@ -212,15 +216,16 @@ class Evidence:
         share = right / max(wrong + right, 1.0)
         share = min(max(share, _LEAST_SHARE), 1.0 - _LEAST_SHARE)
         seen = self.counts.take(tokens.slots, axis=0, mode="clip")
-        seen += np.array((_SMOOTHING * (1.0 - share), _SMOOTHING * share), np.float32)
-        odds = np.log(seen[:, 1] / seen[:, 0])
+        odds = seen[:, 1] + np.float32(_SMOOTHING * share)
+        odds /= seen[:, 0] + np.float32(_SMOOTHING * (1.0 - share))
+        np.log(odds, out=odds)
         odds -= np.float32(math.log(share / (1.0 - share)))
         starts = tokens.starts
         odds[starts] = 0.0
         sums = np.add.reduceat(odds, starts).reshape(-1, KINDS)
         worst = np.minimum.reduceat(odds, starts).reshape(-1, KINDS)
         best = np.maximum.reduceat(odds, starts).reshape(-1, KINDS)
-        return np.concatenate((sums, worst, best), axis=1)[:, _CHOSEN]
+        return np.concatenate((sums, worst, best), axis=1).take(_CHOSEN, axis=1)
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the counts that are not zero as small arrays."""

@@ -13,6 +13,7 @@ import re
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from threading import Lock
 from typing import NamedTuple
@@ -86,10 +87,36 @@ _LEAST_STEM = 3
 _HASH_MASK = 0xFFFFFFFF
 _MOST_CHARACTERS = 2_000
 _MOST_REMEMBERED = 20_000
+_MOST_WORDS = 20_000
+_NO_EVIDENCE = (0.0,) * len(evidence.NAMES)
+
+
+def _hash(word: str) -> int:
+    return crc32(word.encode("utf-8", "surrogatepass"))
+
+
+def _stem(word: str) -> str:
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _LEAST_STEM:
+            return word[: -len(ending)]
+    return word
+
+
+@lru_cache(maxsize=_MOST_WORDS)
+def _hash_of_stem(word: str) -> int:
+    """Return a word's hash: for each time it is met the same object, which sets compare faster."""
+    return _hash(_stem(word))
+
+
+_SMALL = {_hash(word): 1 << place for place, word in enumerate(_SMALL_WORDS.split())}
+"""A bit for each of the small words' hashes."""
 
 
 class Reading:
-    """What the features need of a text, read once. Words are hashes of their stems."""
+    """What the features need of a text, read once.
+
+    Words are hashes of their stems; ``small`` has the bits of the small words among them.
+    """
 
     __slots__ = (
         "identifiers",
@@ -98,14 +125,16 @@ class Reading:
         "neighbours",
         "numbers",
         "sides",
+        "small",
         "unique",
         "units",
     )
 
     def __init__(self, text: str) -> None:
         text = text[:_MOST_CHARACTERS]
-        words = [_hash(_stem(word)) for word in _WORD.findall(text.lower())]
+        words = [*map(_hash_of_stem, _WORD.findall(text.lower()))]
         self.unique = frozenset(words)
+        self.small = sum([_SMALL[word] for word in self.unique & _SMALL.keys()])
         self.neighbours = frozenset([(3 * a ^ b) & _HASH_MASK for a, b in pairwise(words)])
         self.names = frozenset([name.lower() for name in _NAME.findall(text)])
         self.identifiers = frozenset(_IDENTIFIER.findall(text))
@@ -214,9 +243,10 @@ def compare(
     found: list[float] = []
     words: list[Words] = []
     for rank, (candidate, cosine, answer) in enumerate(judged):
-        ours, theirs = unique - candidate.unique, candidate.unique - unique
-        lone, common = ours | theirs, unique & candidate.unique
-        words.append(Words(ours, theirs, lone, common, neighbours ^ candidate.neighbours))
+        known = candidate.unique
+        ours, theirs = unique - known, known - unique
+        words.append(Words(ours, theirs, unique & known, neighbours ^ candidate.neighbours))
+        shared_identifiers = len(identifiers & candidate.identifiers)
         found += (
             cosine,
             nearest - cosine,
@@ -229,16 +259,16 @@ def compare(
             question.negation != candidate.negation,
             sides_oppose(question.sides, candidate.sides) is not None,
             *_lone_names(question.names, candidate.names),
-            len(identifiers ^ candidate.identifiers),
-            len(identifiers & candidate.identifiers),
-            len(lone & _SMALL),
+            len(identifiers) + len(candidate.identifiers) - 2 * shared_identifiers,
+            shared_identifiers,
+            (question.small ^ candidate.small).bit_count(),
             answers.count(answer) if answer else 1,
             _margin_to_other_answer(rank, cosines, answers),
             density,
             category,
+            *_NO_EVIDENCE,
         )
-    rows = np.zeros((len(judged), len(NAMES)), np.float32)
-    rows[:, :OWN] = np.frombuffer(array("f", found), np.float32).reshape(len(judged), OWN)
+    rows = np.frombuffer(array("f", found), np.float32).reshape(len(judged), len(NAMES))
     return rows, tokens_of(words, salt)
 
 
@@ -285,17 +315,3 @@ def _lone_names(ours: frozenset[str], theirs: frozenset[str]) -> tuple[int, int,
 
 def _first_two(values: Sequence[float]) -> tuple[float, float]:
     return (values[0] if values else 0.0, values[1] if len(values) > 1 else 0.0)
-
-
-def _hash(word: str) -> int:
-    return crc32(word.encode("utf-8", "surrogatepass"))
-
-
-_SMALL = frozenset(_hash(word) for word in _SMALL_WORDS.split())
-
-
-def _stem(word: str) -> str:
-    for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= _LEAST_STEM:
-            return word[: -len(ending)]
-    return word
