@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 
-def difference(what: str, a: Iterable[str], b: Iterable[str]) -> str | None:
+def difference(what: str, a: Sequence[str], b: Sequence[str]) -> str | None:
     """Return what differs between two collections in which order does not count, or ``None``."""
+    if a == b:
+        return None
     first, second = sorted(a), sorted(b)
     if first == second:
         return None

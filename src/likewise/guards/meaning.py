@@ -7,6 +7,9 @@ text (dateparser, quantulum3, spaCy) take milliseconds a text, and a decision ha
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+
+from likewise.guards.plain import REMEMBERED, Caseless, plain_words
 
 _WORD = re.compile(r"[^\W\d_]+(?:[+#]+|'[^\W\d_]+)?")
 _SENTENCE = re.compile(r"(?:^|[.!?:\n]\s*)([^\W\d_]+)")
@@ -36,20 +39,20 @@ _DATE_WORDS = frozenset(
     "mon tue wed thu fri feb apr jun jul aug sep oct nov dec am pm noon midnight today tomorrow "  # noqa: SIM905 - as above
     "tonight yesterday weekend weekday morning afternoon evening night".split()
 ) | set(_DAYS.values())
-_MERIDIEM = re.compile(r"\d\s*(am|pm|a\.m\.|p\.m\.)(?!\w)", re.IGNORECASE)
-_TURN = re.compile(
-    r"\b(last|next|this|previous|coming)\s+(week|month|year|quarter|weekend|night)\b", re.IGNORECASE
-)
+_MERIDIEM = Caseless(r"\d\s*(am|pm|a\.m\.|p\.m\.)(?!\w)")
+_TURN = Caseless(r"\b(last|next|this|previous|coming)\s+(week|month|year|quarter|weekend|night)\b")
 
-_UP = re.compile(
+_OF_LANGUAGES = frozenset(word.rstrip("+#") for word in _LANGUAGES)
+_OF_DATES = _DATE_WORDS | _DAYS.keys() | {"m", "week", "month", "year", "quarter"}
+"""Plain words without which there is none; the "m" is that of "p.m."."""
+
+_UP = Caseless(
     r"\b(?:more|greater|larger|bigger|higher|above|over|exceed\w*|at least|minimum|longer|older"
-    r"|later|after|since|heavier|taller|faster|increas\w*)\b|>=?",
-    re.IGNORECASE,
+    r"|later|after|since|heavier|taller|faster|increas\w*)\b|>=?"
 )
-_DOWN = re.compile(
+_DOWN = Caseless(
     r"\b(?:less|fewer|smaller|lower|below|under|at most|maximum|shorter|younger|earlier|before"
-    r"|until|lighter|slower|decreas\w*|reduc\w*)\b|<=?",
-    re.IGNORECASE,
+    r"|until|lighter|slower|decreas\w*|reduc\w*)\b|<=?"
 )
 
 
@@ -82,34 +85,46 @@ def comparison(a: str, b: str) -> str | None:
     return "comparison: upwards against downwards" if ours * theirs < 0 else None
 
 
-def _names(text: str) -> set[str]:
+@lru_cache(maxsize=REMEMBERED)
+def _names(text: str) -> frozenset[str]:
     words = _WORD.findall(text)
     capital = [word for word in words if word[0].isupper()]
     if not capital:
-        return set()
-    acronyms = {w.lower() for w in capital if w.isupper() and len(w) >= _LEAST_NAME}
+        return frozenset()
+    acronyms = frozenset(w.lower() for w in capital if w.isupper() and len(w) >= _LEAST_NAME)
     if len(capital) >= _TITLE_SHARE * len(words):
-        return acronyms if any(not word.isupper() for word in words) else set()
+        return acronyms if any(not word.isupper() for word in words) else frozenset()
     first = set(_SENTENCE.findall(text))
     return acronyms | {w.lower() for w in capital if w not in first and len(w) >= _LEAST_NAME}
 
 
-def _missing(found: set[str], text: str) -> bool:
+def _missing(found: frozenset[str], text: str) -> bool:
+    if not found:
+        return False
     lower = text.lower()
     return any(name.rstrip("s") not in lower for name in found)
 
 
-def _languages(text: str) -> set[str]:
-    return {word for word in (w.lower() for w in _WORD.findall(text)) if word in _LANGUAGES}
+@lru_cache(maxsize=REMEMBERED)
+def _languages(text: str) -> frozenset[str]:
+    plain = plain_words(text)
+    if plain is not None and _OF_LANGUAGES.isdisjoint(plain):
+        return frozenset()
+    return _LANGUAGES.intersection([word.lower() for word in _WORD.findall(text)])
 
 
-def _dates(text: str) -> set[str]:
+@lru_cache(maxsize=REMEMBERED)
+def _dates(text: str) -> frozenset[str]:
+    plain = plain_words(text)
+    if plain is not None and _OF_DATES.isdisjoint(plain):
+        return frozenset()
     words = (_DAYS.get(word, word) for word in (w.lower() for w in _WORD.findall(text)))
     found = {word for word in words if word in _DATE_WORDS and word not in {"am", "pm"}}
     found |= {part.lower().replace(".", "") for part in _MERIDIEM.findall(text)}
-    return found | {f"{which} {what}".lower() for which, what in _TURN.findall(text)}
+    return frozenset(found | {f"{which} {what}".lower() for which, what in _TURN.findall(text)})
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _leaning(text: str) -> int:
     """Return more above 0 the more a text asks for more, and below 0 for less."""
     return len(_UP.findall(text)) - len(_DOWN.findall(text))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from likewise.guards.plain import REMEMBERED, plain_words
 
 _GROUPS = (
     "monday tuesday wednesday thursday friday saturday sunday",
@@ -82,10 +86,11 @@ def opposites(a: str, b: str) -> str | None:
     return None
 
 
-def _members(text: str) -> dict[int, set[str]]:
+@lru_cache(maxsize=REMEMBERED)
+def _members(text: str) -> Mapping[int, set[str]]:
+    plain = plain_words(text)
+    words = frozenset(_WORD.findall(text.lower())) if plain is None else plain
     found: dict[int, set[str]] = {}
-    for word in _WORD.findall(text.lower()):
-        number = _GROUP_OF.get(word)
-        if number is not None:
-            found.setdefault(number, set()).add(word)
+    for word in words & _GROUP_OF.keys():
+        found.setdefault(_GROUP_OF[word], set()).add(word)
     return found

@@ -1,12 +1,19 @@
-"""The words of a plain text, looked at once to pass over what it cannot hold."""
+"""What guards ask of a text again and again: its plain words, and patterns in either case."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import Any
+
+REMEMBERED = 256
+"""Of how many texts met lately each guard remembers what it read: a question is compared with every
+candidate, and a candidate comes back with the next question."""
 
 _LETTERS = re.compile(r"[a-z]+").findall
 
 
+@lru_cache(maxsize=REMEMBERED)
 def plain_words(text: str) -> frozenset[str] | None:
     """Return the runs of letters of a text in ASCII, in lower case, or ``None`` for other texts.
 
@@ -14,3 +21,18 @@ def plain_words(text: str) -> frozenset[str] | None:
     at a tenth of what a pattern over the text costs; other scripts need the pattern.
     """
     return frozenset(_LETTERS(text.lower())) if text.isascii() else None
+
+
+class Caseless:
+    """A pattern, written in small letters, that finds its like in either case.
+
+    In a text in ASCII it is looked for in small letters, at a third of what ignoring case costs.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._small = re.compile(pattern).findall
+        self._either = re.compile(pattern, re.IGNORECASE).findall
+
+    def findall(self, text: str) -> list[Any]:
+        """Return what ``re.findall`` does, in small letters or as it is written."""
+        return self._small(text.lower()) if text.isascii() else self._either(text)

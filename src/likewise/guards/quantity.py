@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 from likewise.guards.difference import difference
-from likewise.guards.plain import plain_words
+from likewise.guards.plain import REMEMBERED, Caseless, plain_words
 
 # fmt: off
 _UNITS = (
@@ -29,12 +30,17 @@ _COMPOUNDS = {
 # "one" by itself is more often a pronoun ("which one", "no one") than a number.
 del _NUMBER_WORDS["one"]
 
-_NUMBER = re.compile(
+_DIGITS = (
+    # What a number begins with stands first: so the search passes over all else.
+    r"[-+\u2212\d](?:(?<=\d)(?:(?<![\d.].)\d*(?:,\d{3})+(?:\.\d+)?|\d*(?:\.\d+)*)"
     # A minus sign stands free before its number; the hyphen of "covid-19" or "5-3" does not.
-    r"(?:(?<![\w.)\]-])[-+\u2212])?(?:(?<![\d.])\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)*)%?"
+    r"|(?<!\d)(?<![\w.)\]-].)(?:\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)*))%?"
+)
+_IN_DIGITS = re.compile(_DIGITS)
+_NUMBER = Caseless(
+    rf"{_DIGITS}"
     rf"|\b(?:{'|'.join(_TENS)})[\s-](?:{'|'.join(_UNITS[1:10])})\b"
-    rf"|\b(?:{'|'.join(_NUMBER_WORDS)}|{'|'.join(_MAGNITUDES)})\b",
-    re.IGNORECASE,
+    rf"|\b(?:{'|'.join(_NUMBER_WORDS)}|{'|'.join(_MAGNITUDES)})\b"
 )
 _DIGIT = re.compile(r"\d").search
 _IN_WORDS = frozenset((*_NUMBER_WORDS, *_TENS, *_MAGNITUDES))
@@ -88,9 +94,7 @@ _ALIASES = {
 }
 # fmt: on
 _UNITS_OF = {alias: unit for unit, names in _ALIASES.items() for alias in names.split()}
-_WORD = re.compile(
-    r"[$\u20ac\u00a3\u00a5\u20b9]|\u00b0[cf]\b|\d+(?:[.,]\d+)*|[^\W\d_]+", re.IGNORECASE
-)
+_WORD = Caseless(r"[$\u20ac\u00a3\u00a5\u20b9]|\u00b0[cf]\b|\d+(?:[.,]\d+)*|[^\W\d_]+")
 _SIGNS = frozenset("$\u20ac\u00a3\u00a5\u20b9")
 _NAMES_OF_UNITS = frozenset(_UNITS_OF)
 
@@ -105,16 +109,19 @@ def units(a: str, b: str) -> str | None:
     return difference("units", read_units(a), read_units(b))
 
 
-def read_numbers(text: str, plain: frozenset[str] | None = None) -> Iterator[str]:
-    """Yield the numbers of a text in one canonical writing; ``plain`` are its ``plain_words``."""
-    plain = plain or plain_words(text)
-    if plain is not None and not _DIGIT(text) and _IN_WORDS.isdisjoint(plain):
-        return iter(())
+@lru_cache(maxsize=REMEMBERED)
+def read_numbers(text: str) -> tuple[str, ...]:
+    """Return the numbers of a text in one canonical writing, in the order in which they stand."""
+    plain = plain_words(text)
+    if plain is not None and _IN_WORDS.isdisjoint(plain):
+        return tuple(map(_number, _IN_DIGITS.findall(text))) if _DIGIT(text) else ()
     # NFKC turns full-width digits, superscripts and fractions into plain digits.
-    return map(_number, _NUMBER.findall(unicodedata.normalize("NFKC", text)))
+    return tuple(map(_number, _NUMBER.findall(unicodedata.normalize("NFKC", text))))
 
 
 def _number(text: str) -> str:
+    if text.isdecimal() and text[0] != "0":
+        return text
     text = text.lower().replace(",", "").replace("\u2212", "-").lstrip("+")
     text = _NUMBER_WORDS.get(text, text)
     text = _COMPOUNDS.get(" ".join(re.split(r"[\s-]", text)), text)
@@ -124,15 +131,16 @@ def _number(text: str) -> str:
     return _LEADING_ZEROS.sub(r"\1", text)
 
 
-def read_units(text: str, plain: frozenset[str] | None = None) -> Iterator[str]:
-    """Yield the units of a text, each with the number that stands right at it, if any.
-
-    ``plain`` are its ``plain_words``.
-    """
-    plain = plain or plain_words(text)
+@lru_cache(maxsize=REMEMBERED)
+def read_units(text: str) -> tuple[str, ...]:
+    """Return the units of a text in order, each with the number that stands at it, if any."""
+    plain = plain_words(text)
     if plain is not None and "$" not in text and _NAMES_OF_UNITS.isdisjoint(plain):
-        return
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+        return ()
+    return tuple(_counted(_WORD.findall(unicodedata.normalize("NFKC", text).lower())))
+
+
+def _counted(words: list[str]) -> Iterator[str]:
     for place, word in enumerate(words):
         unit = _UNITS_OF.get(word)
         if unit is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
+from functools import lru_cache
 
+from likewise.guards.plain import REMEMBERED
 from likewise.guards.quantity import read_numbers
 
 _SPECIAL = re.compile(
@@ -35,23 +36,18 @@ _ENDING = re.compile(r"(?<=\w{3})(?:ing|ed|es|s)$")
 def identifiers(a: str, b: str) -> str | None:
     """Veto when a flag, operator, identifier, path or quoted text of one is not in the other."""
     for text, other in ((a, b), (b, a)):
-        for found in _SPECIAL.findall(text):
-            if found.strip(_QUOTES) not in other:
-                return "identifiers: one text has a piece of code or a quotation the other lacks"
+        if not all(found in other for found in _special(text)):
+            return "identifiers: one text has a piece of code or a quotation the other lacks"
     return None
 
 
 def spelling(a: str, b: str) -> str | None:
     """Veto when words differ by accents alone, IT is it, or only the indentation differs."""
-    ours, theirs = _WORD.findall(a), _WORD.findall(b)
-    forms, other_forms = _forms(ours), _forms(theirs)
-    for plain, written in forms.items():
-        other = other_forms.get(plain)
-        if other and not (written & other) and not "".join(written | other).isascii():
-            return "spelling: accents differ"
-    if _shouted(ours) != _shouted(theirs) and not (a.isupper() or b.isupper()):
+    if not (a.isascii() and b.isascii()) and _accents_differ(a, b):
+        return "spelling: accents differ"
+    if _shouted(a) != _shouted(b) and not (a.isupper() or b.isupper()):
         return "spelling: an abbreviation against a word"
-    if a.strip() != b.strip() and "\n" in a.strip() and a.split() == b.split():
+    if "\n" in a.strip() and a.strip() != b.strip() and a.split() == b.split():
         return "spelling: line breaks or indentation differ"
     return None
 
@@ -63,27 +59,40 @@ def order(a: str, b: str) -> str | None:
     the rest stands. Neighbours that change places ("gold price", "price of gold") seldom change the
     meaning, unless both are abbreviations ("USD EUR").
     """
-    numbers, other_numbers = list(read_numbers(a)), list(read_numbers(b))
+    numbers, other_numbers = read_numbers(a), read_numbers(b)
     if numbers != other_numbers and sorted(numbers) == sorted(other_numbers):
         return "order: the numbers stand in another order"
     words, other = _telling(a), _telling(b)
     if len(words) != len(other):
         return None
-    moved = [i for i, (x, y) in enumerate(zip(words, other, strict=True)) if _stem(x) != _stem(y)]
+    stems, others = _stems(a), _stems(b)
+    moved = [i for i, (x, y) in enumerate(zip(stems, others, strict=True)) if x != y]
     if len(moved) != 2:
         return None
     first, second = moved
-    swapped = _stem(words[first]) == _stem(other[second]) and _stem(words[second]) == _stem(
-        other[first]
-    )
+    swapped = stems[first] == others[second] and stems[second] == others[first]
     apart = second - first > 1 or (words[first].isupper() and words[second].isupper())
     return "order: two words have changed places" if swapped and apart else None
 
 
-def _forms(words: list[str]) -> dict[str, set[str]]:
+@lru_cache(maxsize=REMEMBERED)
+def _special(text: str) -> tuple[str, ...]:
+    return tuple(found.strip(_QUOTES) for found in _SPECIAL.findall(text))
+
+
+def _accents_differ(a: str, b: str) -> bool:
+    others = _forms(b)
+    for plain, written in _forms(a).items():
+        other = others.get(plain)
+        if other and not (written & other) and not "".join(written | other).isascii():
+            return True
+    return False
+
+
+def _forms(text: str) -> dict[str, set[str]]:
     """Return the ways in which each word is written, by the word without accents and case."""
     forms: dict[str, set[str]] = {}
-    for word in words:
+    for word in _WORD.findall(text):
         forms.setdefault(_plain(word), set()).add(word.casefold())
     return forms
 
@@ -93,12 +102,19 @@ def _plain(word: str) -> str:
     return "".join(c for c in decomposed if not unicodedata.combining(c))
 
 
-def _shouted(words: list[str]) -> Counter[str]:
-    return Counter(word for word in words if word in _SHOUTED)
+@lru_cache(maxsize=REMEMBERED)
+def _shouted(text: str) -> tuple[str, ...]:
+    return tuple(sorted(word for word in _WORD.findall(text) if word in _SHOUTED))
 
 
-def _telling(text: str) -> list[str]:
-    return [word for word in _WORD.findall(text) if word.lower() not in _FILLERS]
+@lru_cache(maxsize=REMEMBERED)
+def _telling(text: str) -> tuple[str, ...]:
+    return tuple(word for word in _WORD.findall(text) if word.lower() not in _FILLERS)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _stems(text: str) -> tuple[str, ...]:
+    return tuple(map(_stem, _telling(text)))
 
 
 def _stem(word: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 
 from likewise.guards.difference import difference
-from likewise.guards.plain import plain_words
+from likewise.guards.plain import REMEMBERED, Caseless, plain_words
 
 _BARE_CONTRACTIONS = (
     "dont", "doesnt", "didnt", "isnt", "arent", "wasnt", "werent", "hasnt", "havent", "hadnt",
@@ -17,7 +17,7 @@ _NEGATIONS = (
     "except", "excluding", "cannot", "unable", "avoid", "prevent", "stop", "disable", "disabled",
     "decline", "refuse", "deny", *_BARE_CONTRACTIONS,
 )  # fmt: skip
-_NEGATION = re.compile(rf"\b(?:{'|'.join(_NEGATIONS)}|\w+n['\u2019]t)\b", re.IGNORECASE)
+_NEGATION = Caseless(rf"\b(?:{'|'.join(_NEGATIONS)}|\w+n['\u2019]t)\b")
 _NEGATING = frozenset(_NEGATIONS)
 _SAME_NEGATION = {
     **dict.fromkeys(_BARE_CONTRACTIONS, "not"),
@@ -26,10 +26,9 @@ _SAME_NEGATION = {
     "excluding": "except",
     "disabled": "disable",
 }
-_DIRECTION = re.compile(
-    r"\b(?P<preposition>from|out of|to|into|towards?|onto|before|after|above|below|over|under)\s+"
-    r"(?:(?:the|a|an|my|your|our|his|her|their|its|of)\s+)*(?P<word>\w[\w'\u2019-]*)",
-    re.IGNORECASE,
+_DIRECTION = Caseless(
+    r"\b(from|out of|to|into|towards?|onto|before|after|above|below|over|under)\s+"
+    r"(?:(?:the|a|an|my|your|our|his|her|their|its|of)\s+)*(\w[\w'\u2019-]*)"
 )
 _SIDES = {
     "from": ("source", "target"),
@@ -59,24 +58,24 @@ def direction(a: str, b: str) -> str | None:
     return sides_oppose(read_sides(a), read_sides(b))
 
 
-def read_negation(text: str, plain: frozenset[str] | None = None) -> Iterator[str]:
-    """Yield the markers of negation of a text in one canonical writing.
-
-    ``plain`` are its ``plain_words``.
-    """
-    plain = plain or plain_words(text)
+@lru_cache(maxsize=REMEMBERED)
+def read_negation(text: str) -> tuple[str, ...]:
+    """Return the markers of negation of a text in one canonical writing, in order."""
+    plain = plain_words(text)
     # The "t" of "don't" is a word of its own here.
     if plain is not None and "t" not in plain and _NEGATING.isdisjoint(plain):
-        return
-    for found in _NEGATION.findall(text):
-        word = found.lower().replace("\u2019", "'")
-        yield "not" if word.endswith("n't") else _SAME_NEGATION.get(word, word)
+        return ()
+    found = (word.lower().replace("\u2019", "'") for word in _NEGATION.findall(text))
+    return tuple(
+        "not" if word.endswith("n't") else _SAME_NEGATION.get(word, word) for word in found
+    )
 
 
-def read_sides(text: str) -> dict[str, str]:
+@lru_cache(maxsize=REMEMBERED)
+def read_sides(text: str) -> Mapping[str, str]:
     """Return the preposition that stands before each word that has one."""
-    found = _DIRECTION.finditer(text.lower())
-    return {match["word"]: " ".join(match["preposition"].split()) for match in found}
+    found = _DIRECTION.findall(text.lower())
+    return {word: " ".join(preposition.split()) for preposition, word in found}
 
 
 def sides_oppose(left: Mapping[str, str], right: Mapping[str, str]) -> str | None:

@@ -22,7 +22,6 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.guards.plain import plain_words
 from likewise.guards.quantity import read_numbers, read_units
 from likewise.guards.wording import read_negation, read_sides, sides_oppose
 from likewise.learn import evidence
@@ -71,11 +70,15 @@ CANDIDATES = 5
 """How many of the nearest entries are judged."""
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
-_NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w-]*")
+_NAME = re.compile(r"[A-Z](?<!\w.)(?<![.!?]\s.)[\w-]*")
+"""To be looked for behind the first character; the letter stands first, so the search is quick."""
+
 _IDENTIFIER = re.compile(
-    r"[\"'`\u201c][^\"'`\u201d]{1,40}[\"'`\u201d]|-{1,2}\w+"
-    r"|[\w.~*-]*[_./~*][\w./~*-]*|\b[a-z]+[A-Z]\w*"
+    r"([\"'`\u201c][^\"'`\u201d]{1,40}[\"'`\u201d]|-{1,2}\w+"
+    r"|[\w.~*-]*[_./~*][\w./~*-]*|\b[a-z]++[A-Z]\w*)"
+    r"|\w+"  # a plain word, passed over at once
 )
+_MAY_IDENTIFY = re.compile(r"[\"'`\u201c_./~*-]|[a-z][A-Z]")
 _SMALL_WORDS = (
     "a an the is are was were be been being do does did of in on at to for and or it its this that "
     "these those i you he she we they my your his her our their me him them what which who how "
@@ -136,13 +139,18 @@ class Reading:
         self.unique = frozenset(words)
         self.small = sum([_SMALL[word] for word in self.unique & _SMALL.keys()])
         self.neighbours = frozenset([(3 * a ^ b) & _HASH_MASK for a, b in pairwise(words)])
-        self.names = frozenset([name.lower() for name in _NAME.findall(text)])
-        self.identifiers = frozenset(_IDENTIFIER.findall(text))
-        plain = plain_words(text)
-        self.numbers = sorted(read_numbers(text, plain))
-        self.units = sorted(read_units(text, plain))
-        self.negation = sorted(read_negation(text, plain))
+        self.names = frozenset([name.lower() for name in _NAME.findall(text, 1)])
+        self.identifiers = _identifiers(text)
+        self.numbers = tuple(sorted(read_numbers(text)))
+        self.units = tuple(sorted(read_units(text)))
+        self.negation = tuple(sorted(read_negation(text)))
         self.sides = read_sides(text)
+
+
+def _identifiers(text: str) -> frozenset[str]:
+    if _MAY_IDENTIFY.search(text) is None:
+        return frozenset()
+    return frozenset(filter(None, _IDENTIFIER.findall(text)))
 
 
 class Readings:
