@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from statistics import median
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ def measure(progress: Progress) -> dict[str, Any]:
     blurred copies of the few pairs there are. Texts have been read before, as those of entries have
     in service; the question itself is read anew.
 
+    What makes the question new are letters behind it: digits would let every one be searched for
+    numbers, which few have.
+
     Returns:
         Medians over rounds in microseconds for each question: ``read`` (its words, and the features
         of the nearest candidates), ``judge`` (evidence and trees), ``decide`` (guards and the
@@ -61,7 +65,7 @@ def measure(progress: Progress) -> dict[str, Any]:
     rounds: dict[int, list[tuple[float, float, float]]] = {count: [] for count in _COUNTS}
     for done in range(_ROUNDS):
         for count in _COUNTS:
-            fresh = f" {done} {count}"
+            fresh = " q" + ascii_lowercase[done] * count
             rounds[count].append(_round(judging, prompts, near, policy, count, fresh=fresh))
         progress(done + 1, _ROUNDS)
     read, judge, decided = (median(values) for values in zip(*rounds[CANDIDATES], strict=True))

@@ -10,12 +10,13 @@ from likewise.guards.plain import REMEMBERED
 from likewise.guards.quantity import read_numbers
 
 _SPECIAL = re.compile(
-    r"\"[^\"\n]{1,80}\"|`[^`\n]{1,80}`|\u201c[^\u201d\n]{1,80}\u201d"  # quoted
+    r"(\"[^\"\n]{1,80}\"|`[^`\n]{1,80}`|\u201c[^\u201d\n]{1,80}\u201d"  # quoted
     r"|(?<![\w-])-{1,2}[A-Za-z][\w-]*"  # -d, --depth
     r"|\\[A-Za-z]|%[A-Za-z]\b"  # \d, %M
     r"|===|==|!=|<=|>=|&&|\|\||[<>&|^]"  # operators
     r"|\b\w+(?:_\w+)+\b|\b[a-z]+[A-Z]\w*|\b\w+\(\)?"  # snake_case, camelCase, call()
-    r"|(?<![\w/])[~.]?/[\w./-]+|\b[\w-]+\.(?:[a-z]{1,4}\d?)\b"  # /a/path, file.ext
+    r"|(?<![\w/])[~.]?/[\w./-]+|\b[\w-]+\.(?:[a-z]{1,4}\d?)\b)"  # /a/path, file.ext
+    r"|\w+"  # a plain word, passed over at once
 )
 _QUOTES = '"`\u201c\u201d'
 
@@ -77,7 +78,7 @@ def order(a: str, b: str) -> str | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def _special(text: str) -> tuple[str, ...]:
-    return tuple(found.strip(_QUOTES) for found in _SPECIAL.findall(text))
+    return tuple(found.strip(_QUOTES) for found in _SPECIAL.findall(text) if found)
 
 
 def _accents_differ(a: str, b: str) -> bool:

@@ -91,6 +91,9 @@ _HASH_MASK = 0xFFFFFFFF
 _MOST_CHARACTERS = 2_000
 _MOST_REMEMBERED = 20_000
 _MOST_WORDS = 20_000
+_LOG1P = [math.log1p(count) for count in range(1_024)]
+"""One object for all words of a count, which stays at hand in the processor's cache."""
+
 _NO_EVIDENCE = (0.0,) * len(evidence.NAMES)
 
 
@@ -188,7 +191,7 @@ class Vocabulary:
         self.questions += 1
         for word in reading.unique:
             count = self._counts[word] = self._counts.get(word, 0) + 1
-            self._logs[word] = math.log1p(count)
+            self._logs[word] = _LOG1P[count] if count < len(_LOG1P) else math.log1p(count)
 
     def rarities(self, words: Iterable[int]) -> list[float]:
         """Return how rare each of some words' hashes is, see ``rarity``."""
@@ -221,32 +224,32 @@ def compare(
     vocabulary: Vocabulary,
     category: float,
     salt: int,
-    most: int = CANDIDATES,
+    beyond: Sequence[tuple[float, int]] = (),
 ) -> tuple[Matrix, Tokens]:
     """Return features and tokens of a question with each of its nearest entries.
 
     Args:
         question: What is asked.
         near: The nearest entries, nearest first. Of more than ``CANDIDATES`` the first are judged;
-            the others tell how far these stand out, and which answers are near.
+            the others tell how far these stand out, and which answers are near. What is found of
+            one does not depend on how many others are judged.
         vocabulary: Of the category's stored questions.
         category: The category's code, see ``Verifier``.
         salt: Of the category, see ``category_salt``.
-        most: How many of the nearest to judge, at most ``CANDIDATES``; what is found of one does
-            not depend on how many others are judged.
+        beyond: Cosine and answer of the entries that come after ``near`` and are not judged.
 
     Returns:
-        Features, float32 of shape ``(min(n, most), len(NAMES))``, of which those of evidence
+        Features, float32 of shape ``(min(n, CANDIDATES), len(NAMES))``, of which those of evidence
         (the columns from ``OWN`` on) are zero; and the tokens from which these are made.
     """
-    judged = near[: min(most, CANDIDATES)]
-    unique, neighbours, identifiers = question.unique, question.neighbours, question.identifiers
+    judged = near[:CANDIDATES]
+    unique, neighbours = question.unique, question.neighbours
+    identifiers, sides = question.identifiers, question.sides
     rarity = dict(zip(unique, vocabulary.rarities(unique), strict=True))
     weight = sum(rarity.values()) or 1.0
-    cosines = [entry.cosine for entry in near]
-    cosines.append(0.0)
-    nearest, last = cosines[0], cosines[min(len(near), CANDIDATES)]
-    answers = [entry.answer for entry in near]
+    cosines = [*[entry.cosine for entry in near], *[cosine for cosine, _ in beyond], 0.0]
+    nearest, last = cosines[0], cosines[min(len(cosines) - 1, CANDIDATES)]
+    answers = [*[entry.answer for entry in near], *[answer for _, answer in beyond]]
     density = math.log1p(vocabulary.questions)
     found: list[float] = []
     words: list[Words] = []
@@ -265,7 +268,7 @@ def compare(
             question.numbers != candidate.numbers,
             question.units != candidate.units,
             question.negation != candidate.negation,
-            sides_oppose(question.sides, candidate.sides) is not None,
+            bool(sides) and sides_oppose(sides, candidate.sides) is not None,
             *_lone_names(question.names, candidate.names),
             len(identifiers) + len(candidate.identifiers) - 2 * shared_identifiers,
             shared_identifiers,

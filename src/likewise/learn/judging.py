@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from likewise.index import Match
 from likewise.learn.evidence import Tokens, category_salt
 from likewise.learn.features import (
+    CANDIDATES,
     Matrix,
     Near,
     Readings,
@@ -67,17 +68,15 @@ class Judging:
 
         Those below ``floor`` in cosine are left out: they tell of the others, but may not serve.
         """
-        asked = self._readings.of(question)
-        found = [Near(self._readings.of(r.question), cosine, r.answer) for r, cosine in near]
+        judged = near[: min(sum(cosine >= floor for _, cosine in near), CANDIDATES)]
         rows, tokens = compare(
-            asked,
-            found,
+            self._readings.of(question),
+            [Near(self._readings.of(r.question), cosine, r.answer) for r, cosine in judged],
             vocabulary=self._vocabulary(category),
             category=0.0,
             salt=category_salt(category),
-            most=sum(cosine >= floor for _, cosine in near),
+            beyond=[(cosine, record.answer) for record, cosine in near[len(judged) :]],
         )
-        judged = near[: len(rows)]
         return Pairs(
             rows,
             tokens,
