@@ -18,6 +18,7 @@ _SPECIAL = re.compile(
     r"|(?<![\w/])[~.]?/[\w./-]+|\b[\w-]+\.(?:[a-z]{1,4}\d?)\b)"  # /a/path, file.ext
     r"|\w+"  # a plain word, passed over at once
 )
+_MAY_BE_SPECIAL = re.compile(r"[\"`\u201c\\%=<>&|^_(/-]|\.[a-z]|[a-z][A-Z]").search
 _QUOTES = '"`\u201c\u201d'
 
 _WORD = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*")
@@ -25,6 +26,8 @@ _SHOUTED = frozenset(
     {"IT", "US", "WHO", "AIDS", "OR", "AND", "IN", "IS", "AS", "AT", "ME", "NO", "ON", "MAY", "AM"}
 )
 """Abbreviations that mean something else in small letters."""
+
+_TWO_CAPITALS = re.compile(r"[A-Z][A-Z]").search
 
 _FILLERS = frozenset(
     "a an the is are was were be do does did of in on at to for and or it its this that i you we "  # noqa: SIM905 - reads better than fifty quoted words
@@ -78,6 +81,8 @@ def order(a: str, b: str) -> str | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def _special(text: str) -> tuple[str, ...]:
+    if _MAY_BE_SPECIAL(text) is None:
+        return ()
     return tuple(found.strip(_QUOTES) for found in _SPECIAL.findall(text) if found)
 
 
@@ -105,6 +110,8 @@ def _plain(word: str) -> str:
 
 @lru_cache(maxsize=REMEMBERED)
 def _shouted(text: str) -> tuple[str, ...]:
+    if _TWO_CAPITALS(text) is None:
+        return ()
     return tuple(sorted(word for word in _WORD.findall(text) if word in _SHOUTED))
 
 
