@@ -12,9 +12,9 @@ import likewise
 ROOT = Path(likewise.__file__).parent
 VALUES = [
     "errors", "durations", "eviction", "scope", "answers", "entry", "request", "guards", "category",
-    "policy", "quotas", "sources", "adaptive", "prices", "ledger",
+    "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
 ]  # fmt: skip
-OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "__main__"}
+OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "replay", "__main__"}
 NO_IO = {
     "aiohttp", "asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "onnxruntime",
     "os", "pathlib", "random", "shutil", "socket", "sqlite3", "starlette", "subprocess",

@@ -1,0 +1,123 @@
+"""What is compared, and a policy opened for it: in memory, on a virtual clock, calling nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.classify.examples import NO_EXAMPLES
+from likewise.config import Config, LearningSettings, VerifierSettings
+from likewise.durations import seconds
+from likewise.embed import Embedder, Vectors
+from likewise.engine import Engine
+from likewise.opening import from_config
+from likewise.replay.workload import Workload
+from likewise.service_time import ServiceTime
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is the same for every policy of a comparison.
+
+    Attributes:
+        law: That of the model behind.
+        slo_s: Within how many seconds a request should be answered.
+        lookup_s: Seconds that a lookup takes, which a hit costs and a miss costs on top; ``None``
+            takes what it took in this process, where vectors are known already.
+        most_wait_s: How long a request may wait in all for a model that refuses for its load; 0
+            hands the refusal on at once, ``None`` takes what the policy's ``load`` says.
+    """
+
+    law: ServiceTime = field(default_factory=ServiceTime)
+    slo_s: float = 2.0
+    lookup_s: float | None = 0.003
+    most_wait_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A policy with its name for people."""
+
+    name: str
+    config: Config
+
+
+class Clock:
+    """Seconds since the epoch, as the simulation sets them."""
+
+    __slots__ = ("now",)
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """Return the time it is in the simulation."""
+        return self.now
+
+
+class Blind:
+    """An embedder for workloads without a text: it must never be asked."""
+
+    name = "blind"
+    dimensions = 8
+
+    def fits(self, text: str) -> bool:
+        """False: nothing is embedded."""
+        return False
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Raise ``AssertionError``: texts that are hashes have no meaning."""
+        raise AssertionError(f"{len(texts)} texts were to be embedded")
+
+
+def open_engine(config: Config, embedder: Embedder, clock: Clock, *, hashed: bool) -> Engine:
+    """Return the engine of a configuration, over an empty store in memory.
+
+    Whether an answer serves a question is known here, so a judge compares answers to the letter
+    and no other model is asked. Where texts are ``hashed`` neither verifier nor learning is used.
+
+    Raises:
+        ConfigError: The configuration cannot be opened.
+    """
+    settings = msgspec.structs.replace(config.settings, store="memory://")
+    if hashed:
+        settings = msgspec.structs.replace(
+            settings, verifier=VerifierSettings(), learning=LearningSettings()
+        )
+    engine = from_config(
+        replace(config, settings=settings, rules=(), examples=NO_EXAMPLES),
+        embedder=embedder,
+        clock=clock,
+        judge=lambda _question, stored, fresh: stored == fresh,
+    )
+    engine.audits_aside = True
+    return engine
+
+
+def prices_of(config: Config, workload: Workload) -> NDArray[np.float64]:
+    """Return what the model's answer to each request costs in US dollars, shape ``(n,)``.
+
+    The price is that of the workload's model, or the only one that is configured; without one all
+    is free.
+    """
+    prices = config.settings.prices
+    price = prices.get(workload.model)
+    if price is None and len(prices) == 1:
+        price = next(iter(prices.values()))
+    if price is None:
+        return np.zeros(len(workload))
+    usd = workload.input_tokens * price.input + workload.output_tokens * price.output
+    return np.asarray(usd / 1_000_000, np.float64)
+
+
+def most_wait_s(config: Config, setting: Setting) -> float:
+    """Return how long a request may wait for a model that refuses, in seconds."""
+    if setting.most_wait_s is not None:
+        return setting.most_wait_s
+    most: Any = getattr(getattr(config.settings, "load", None), "max_wait", None)
+    return 0.0 if most is None else seconds(most, what="load.max_wait")
