@@ -99,6 +99,16 @@ def mock_llm(
     error_rate: Annotated[float, typer.Option(help="Share of calls that fail, 0 to 1.")] = 0.0,
     error_status: Annotated[int, typer.Option(help="Status of the failing calls.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the failures.")] = 0,
+    capacity: Annotated[
+        int | None, typer.Option(help="Requests served at once; the others wait.")
+    ] = None,
+    token_latency: Annotated[str, typer.Option(help="Time for each token of an answer.")] = "0",  # noqa: S107 - a time, no password
+    slowdown: Annotated[
+        float, typer.Option(help="How much longer a full model takes than an idle one.")
+    ] = 0.0,
+    most_waiting: Annotated[
+        int | None, typer.Option(help="Requests that may wait; more get 429.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a stand-in model: OpenAI-compatible, deterministic, for trials, tests and load."""
@@ -115,7 +125,12 @@ def mock_llm(
         error_rate=error_rate,
         status_of_errors=error_status,
         seed=seed,
+        capacity=capacity,
+        answer_token_s=_wait(token_latency, "--token-latency"),
+        slowdown=slowdown,
+        most_waiting=most_waiting,
     )
+    application = create_app(settings)
     with _listen(host, port) as listener:
         url = _url(listener)
 
@@ -127,7 +142,7 @@ def mock_llm(
                 f"[bold]mock-llm[/] plays {escape(model)} on [bold]{url}/v1[/]", soft_wrap=True
             )
 
-        _run(create_app(settings), listener, announce)
+        _run(application, listener, announce)
 
 
 def _wait(text: str, what: str) -> float:

@@ -12,6 +12,12 @@ directive in the last user message makes it misbehave on demand:
     [[refusal]]           a refusal instead of text
     [[reasoning]]         reasoning before the text
     [[unicode]]           emoji and CJK in the text
+    [[tokens:120]]        an answer of so many words, which stand for tokens
+
+The header ``x-mock-tokens`` asks for a length as well; it is no part of what was asked, so a cache
+in between does not tell requests apart by it. Where tokens take time, ``max_tokens`` is the length
+of an answer without either. With a ``capacity`` the stand-in is as slow as its load makes it, by
+the law of ``service_time``, and refuses with 429 when too many wait.
 
 ``GET /requests`` tells what arrived; ``DELETE /requests`` forgets it. What an answer looks like is
 in ``wire``, what serves it in ``server``.

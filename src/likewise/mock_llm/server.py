@@ -19,9 +19,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Send
 
-from likewise.mock_llm.wire import Completion, JsonObject, count_words
+from likewise.mock_llm.service import Refused, Served, Service
+from likewise.mock_llm.wire import Completion, JsonObject, count_words, find_directives
+from likewise.service_time import RETRY_AFTER_S, ServiceTime
 
 _MAX_CHOICES = 128  # OpenAI's limit for `n`
+_MAX_TOKENS = 100_000
+_TOKENS_HEADER = "x-mock-tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,10 @@ class MockSettings:
         error_rate: share of requests, 0 to 1, that fail with ``status_of_errors``.
         status_of_errors: HTTP status of those failures.
         seed: seed of the dice that choose which requests fail.
+        capacity: requests served at once, of which the others wait; ``None`` for any number.
+        answer_token_s: seconds for each token of an answer, streamed or not.
+        slowdown: how much longer a full model takes than an idle one, see ``service_time``.
+        most_waiting: requests that may wait, beyond which they get 429; ``None`` for any number.
     """
 
     model: str = "stand-in-1"
@@ -43,6 +51,21 @@ class MockSettings:
     error_rate: float = 0.0
     status_of_errors: int = 500
     seed: int = 0
+    capacity: int | None = None
+    answer_token_s: float = 0.0
+    slowdown: float = 0.0
+    most_waiting: int | None = None
+
+    @property
+    def law(self) -> ServiceTime:
+        """How long answers take under load."""
+        return ServiceTime(
+            capacity=self.capacity,
+            first_token_s=self.latency_s,
+            token_s=self.answer_token_s,
+            slowdown=self.slowdown,
+            most_waiting=self.most_waiting,
+        )
 
 
 def create_app(settings: MockSettings | None = None) -> Starlette:
@@ -75,6 +98,7 @@ class _StandIn:
 
     def __init__(self, settings: MockSettings) -> None:
         self._settings = settings
+        self._service = Service(settings.law)
         self._dice = random.Random(settings.seed)  # noqa: S311 - simulates failures
         self._calls: Counter[str] = Counter()
         self._last: JsonObject | None = None
@@ -82,16 +106,19 @@ class _StandIn:
     async def chat(self, request: Request) -> Response:
         body = await self._receive(request)
         _check_chat(body)
-        completion = Completion(body, model=self._settings.model)
+        completion = Completion(body, model=self._settings.model, tokens=self._asked(request, body))
         directives = completion.directives
-        await asyncio.sleep(_read_number(directives, "slow", default=self._settings.latency_s))
+        served = await self._serve(completion)
+        await asyncio.sleep(served.first_s)
         if "status" in directives:
             raise _error(int(_read_number(directives, "status", default=500)))
         self._roll_dice()
         cut = "cut" in directives
         if body.get("stream"):
             kind = _CutResponse if cut else StreamingResponse
-            return kind(self._stream(completion), media_type="text/event-stream")
+            return kind(self._stream(completion, served), media_type="text/event-stream")
+        if served.rest_s:
+            await asyncio.sleep(served.rest_s)
         if "garbage" in directives:
             return Response("<html>stand-in out of order", media_type="application/json")
         whole = JSONResponse(completion.whole())
@@ -100,16 +127,39 @@ class _StandIn:
             return _CutResponse(_once(half), media_type="application/json")
         return whole
 
-    async def _stream(self, completion: Completion) -> AsyncIterator[bytes]:
+    async def _serve(self, completion: Completion) -> Served:
+        """Wait for a place in the model, and return how long the answer takes from there."""
+        directives = completion.directives
+        slow = _read_number(directives, "slow", default=self._settings.latency_s)
+        tokens = 0 if "status" in directives else completion.output_tokens
+        try:
+            return await self._service.enter(tokens, first_token_s=max(slow, 0.0))
+        except Refused as error:
+            raise _error(429, "The stand-in is overloaded; try again later.") from error
+
+    def _asked(self, request: Request, body: JsonObject) -> int | None:
+        """Return how many tokens an answer is to have, if anything says so."""
+        asked: object = request.headers.get(_TOKENS_HEADER)
+        if asked is None:
+            asked = find_directives(body["messages"]).get("tokens")
+        if asked is None and self._settings.answer_token_s:
+            asked = body.get("max_completion_tokens") or body.get("max_tokens")
+        return None if asked is None else _read_tokens(asked)
+
+    async def _stream(self, completion: Completion, served: Served) -> AsyncIterator[bytes]:
         if "garbage" in completion.directives:
             yield b"data: <html>stand-in out of order\n\n"
             return
         chunks = list(completion.chunks())
         if "cut" in completion.directives:
             chunks = chunks[: len(chunks) // 2]
+        gap_s = self._settings.token_s + served.rest_s / max(len(chunks) - 1, 1)
+        began = time.monotonic()
         for at, chunk in enumerate(chunks):
-            if at and self._settings.token_s:
-                await asyncio.sleep(self._settings.token_s)
+            if at and gap_s:
+                # Where the law sets the end, being late once must not add up.
+                late_s = time.monotonic() - began - (at - 1) * gap_s if served.rest_s else 0.0
+                await asyncio.sleep(gap_s - late_s)
             yield b"data: %s\n\n" % json.dumps(chunk, ensure_ascii=False).encode()
         if "cut" not in completion.directives:
             yield b"data: [DONE]\n\n"
@@ -148,7 +198,11 @@ class _StandIn:
         if request.method == "DELETE":
             self._calls.clear()
             self._last = None
-        return JSONResponse({"calls": dict(self._calls), "last": self._last})
+            self._service.refused = 0
+        told = {"calls": dict(self._calls), "last": self._last}
+        if self._settings.capacity is not None:
+            told["queue"] = self._service.report()
+        return JSONResponse(told)
 
     async def _receive(self, request: Request) -> JsonObject:
         """Count the call, remember its body and return it."""
@@ -204,8 +258,23 @@ def _read_number(directives: Mapping[str, str], name: str, *, default: float) ->
         raise _error(400, f"The directive {name!r} needs a number.") from error
 
 
+def _read_tokens(asked: object) -> int:
+    """Return a number of tokens that was asked for.
+
+    Raises:
+        HTTPException: It is none, or too many.
+    """
+    try:
+        tokens = int(str(asked))
+    except ValueError:
+        tokens = 0
+    if not 1 <= tokens <= _MAX_TOKENS:
+        raise _error(400, f"The number of tokens must be a whole number from 1 to {_MAX_TOKENS}.")
+    return tokens
+
+
 def _error(status: int, message: str | None = None) -> HTTPException:
-    headers = {"Retry-After": "1"} if status == 429 else None
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 429 else None
     return HTTPException(status, message or f"The stand-in answers {status} on purpose.", headers)
 
 

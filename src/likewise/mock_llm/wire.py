@@ -71,8 +71,8 @@ class _Choice:
         return sum(count_words(part) for part in parts if part)
 
 
-def _compose(digest: str, directives: Mapping[str, str]) -> _Choice:
-    """Return the answer that belongs to a digest (64 hex digits)."""
+def _compose(digest: str, directives: Mapping[str, str], tokens: int | None) -> _Choice:
+    """Return the answer that belongs to a digest (64 hex digits), of so many tokens, if given."""
     short = digest[:8]
     if "tool" in directives:
         arguments = json.dumps({"reference": short, "limit": int(digest[8], 16)})
@@ -84,16 +84,18 @@ def _compose(digest: str, directives: Mapping[str, str]) -> _Choice:
         return _Choice(finish, refusal=f"The stand-in declines to answer, case {short}.")
     tail = f" {_UNICODE}" if "unicode" in directives else ""
     reasoning = f"Considering case {short} step by step." if "reasoning" in directives else None
-    return _Choice(finish, content=_write_text(digest) + tail, reasoning=reasoning)
+    return _Choice(finish, content=_write_text(digest, tokens) + tail, reasoning=reasoning)
 
 
-def _write_text(digest: str) -> str:
-    """Return 20 to 60 words: a sentence with the digest's first 8 digits, then filler."""
-    noise = hashlib.shake_256(digest.encode()).digest(64)
+def _write_text(digest: str, tokens: int | None = None) -> str:
+    """Return 20 to 60 words, or ``tokens``: a sentence with the digest's first 8 digits, filler."""
+    noise = hashlib.shake_256(digest.encode()).digest(64 if tokens is None else tokens + 64)
     opening = f"Stand-in answer {digest[:8]}."
-    words = [_WORDS[byte % len(_WORDS)] for byte in noise[1 : 18 + noise[0] % 41]]
+    length = 17 + noise[0] % 41 if tokens is None else max(tokens - 3, 0)
+    words = [_WORDS[byte % len(_WORDS)] for byte in noise[1 : 1 + length]]
     sentences = (words[at : at + 8] for at in range(0, len(words), 8))
-    return " ".join([opening, *(" ".join(part).capitalize() + "." for part in sentences)])
+    text = " ".join([opening, *(" ".join(part).capitalize() + "." for part in sentences)])
+    return text if tokens is None or tokens >= 3 else " ".join(opening.split()[-tokens:])
 
 
 def _hash_messages(messages: list[JsonObject], choice: int = 0) -> str:
@@ -110,7 +112,8 @@ def _read_text(message: JsonObject) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _find_directives(messages: list[JsonObject]) -> dict[str, str]:
+def find_directives(messages: list[JsonObject]) -> dict[str, str]:
+    """Return the directives of the last user message, by name."""
     for message in reversed(messages):
         if message.get("role") == "user":
             return dict(_DIRECTIVE.findall(_read_text(message)))
@@ -125,12 +128,12 @@ def count_words(text: str) -> int:
 class Completion:
     """The answer to one valid request."""
 
-    def __init__(self, body: JsonObject, *, model: str) -> None:
+    def __init__(self, body: JsonObject, *, model: str, tokens: int | None = None) -> None:
         messages: list[JsonObject] = body["messages"]
         digest = _hash_messages(messages)
-        self.directives = _find_directives(messages)
+        self.directives = find_directives(messages)
         self.choices = [
-            _compose(_hash_messages(messages, index), self.directives)
+            _compose(_hash_messages(messages, index), self.directives, tokens)
             for index in range(body.get("n") or 1)
         ]
         self.include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
@@ -141,8 +144,13 @@ class Completion:
         }
         prompt = sum(count_words(_read_text(message)) for message in messages)
         answer = sum(choice.count_words() for choice in self.choices)
-        self._usage = {"prompt_tokens": prompt, "completion_tokens": answer}
+        self._usage: dict[str, int] = {"prompt_tokens": prompt, "completion_tokens": answer}
         self._usage["total_tokens"] = prompt + answer
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens of all choices together."""
+        return self._usage["completion_tokens"]
 
     def whole(self) -> JsonObject:
         """Return the answer as one object."""
