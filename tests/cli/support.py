@@ -24,6 +24,7 @@ COMMANDS = (
     "stats",
     "purge",
     "tune",
+    "replay",
     "classify",
     "categories",
     "doctor",

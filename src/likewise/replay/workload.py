@@ -122,8 +122,9 @@ class Workload:
 
     @property
     def texts(self) -> list[str]:
-        """Every text that an embedder must know, once."""
-        return list(dict.fromkeys(q.text for q in self.questions if not q.hashed))
+        """Every text that is asked, once: what an embedder must know."""
+        asked = (self.questions[place] for place in np.unique(self.question_of).tolist())
+        return list(dict.fromkeys(question.text for question in asked if not question.hashed))
 
 
 class Changes:
