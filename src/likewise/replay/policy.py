@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -119,5 +118,5 @@ def most_wait_s(config: Config, setting: Setting) -> float:
     """Return how long a request may wait for a model that refuses, in seconds."""
     if setting.most_wait_s is not None:
         return setting.most_wait_s
-    most: Any = getattr(getattr(config.settings, "load", None), "max_wait", None)
+    most = config.settings.load.max_wait
     return 0.0 if most is None else seconds(most, what="load.max_wait")

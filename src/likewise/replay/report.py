@@ -11,6 +11,8 @@ from likewise.page import div, require_charts, table, write_page
 
 _COLOURS = ("#2f7ed8", "#d8572f", "#3a9a5b", "#8a56b3", "#b8860b", "#4d4d4d")
 _GREY = "#bbbbbb"
+_MARGINS = 130
+"""Pixels above and below a picture, its legend among them."""
 
 _RATES = (
     ("hit_rate", "hits per request"),
@@ -19,24 +21,24 @@ _RATES = (
     ("stale_per_hit", "stale per hit"),
 )
 _ROWS = (
-    ("exact hits", "exact_hits", "{:,.0f}"),
-    ("semantic hits", "semantic_hits", "{:,.0f}"),
-    ("hits per request", "hit_rate", "{:.1%}"),
-    ("shared a call", "joined", "{:,.0f}"),
-    ("wrong per hit", "wrong_per_hit", "{:.2%}"),
-    ("wrong per request", "wrong_per_request", "{:.2%}"),
-    ("outdated per hit", "outdated_per_hit", "{:.2%}"),
-    ("stale per hit", "stale_per_hit", "{:.2%}"),
-    ("requests to the model", "upstream", "{:,.0f}"),
-    ("of these refused", "refused", "{:,.0f}"),
-    ("failed", "failed_share", "{:.2%}"),
-    ("p50 latency, s", "p50_s", "{:.3f}"),
-    ("p90 latency, s", "p90_s", "{:.2f}"),
-    ("p99 latency, s", "p99_s", "{:.2f}"),
-    ("within the SLO", "within_slo", "{:.1%}"),
-    ("mean pressure", "pressure_mean", "{:.2f}"),
-    ("saved, $", "saved_usd", "{:.2f}"),
-    ("spent, $", "spent_usd", "{:.2f}"),
+    ("exact hits", "exact_hits", "{:,.0f}", "equal to the letter"),
+    ("semantic hits", "semantic_hits", "{:,.0f}", "near in meaning"),
+    ("hits per request", "hit_rate", "{:.1%}", "stale answers in place of a refusal among them"),
+    ("shared a call", "joined", "{:,.0f}", "misses that waited for the same question's call"),
+    ("wrong per hit", "wrong_per_hit", "{:.2%}", "the answer is another question's"),
+    ("wrong per request", "wrong_per_request", "{:.2%}", "of all requests"),
+    ("outdated per hit", "outdated_per_hit", "{:.2%}", "right once, and changed since"),
+    ("stale per hit", "stale_per_hit", "{:.2%}", "past its time to live, as the policy allows"),
+    ("requests to the model", "upstream", "{:,.0f}", "each try, audits and refreshes among them"),
+    ("of these refused", "refused", "{:,.0f}", "429"),
+    ("failed", "failed_share", "{:.2%}", "requests that got no answer"),
+    ("p50 latency, s", "p50_s", "{:.3f}", "of answered requests"),
+    ("p90 latency, s", "p90_s", "{:.2f}", ""),
+    ("p99 latency, s", "p99_s", "{:.2f}", ""),
+    ("within the SLO", "within_slo", "{:.1%}", "of all requests"),
+    ("mean pressure", "pressure_mean", "{:.2f}", "0 idle, 1 overloaded"),
+    ("saved, $", "saved_usd", "{:.2f}", "at the configured price"),
+    ("spent, $", "spent_usd", "{:.2f}", ""),
 )
 
 Found = dict[str, Any]
@@ -98,10 +100,10 @@ def _figures(found: Found) -> str:
     estimates = found["seeds"]["policies"]
     several = len(found["seeds"]["seeds"]) > 1
     rows = [
-        [title, *(_cell(row[key], shape, several) for row in estimates.values())]
-        for title, key, shape in _ROWS
+        [title, *(_cell(row[key], shape, several) for row in estimates.values()), meaning]
+        for title, key, shape, meaning in _ROWS
     ]
-    return table(["", *(escape(name) for name in estimates)], rows)
+    return table(["", *(escape(name) for name in estimates), ""], rows)
 
 
 def _cell(found: dict[str, float], shape: str, several: bool) -> str:
@@ -136,7 +138,9 @@ def _rates(found: Found) -> Any:
                 col=column,
             )
         figure.update_yaxes(tickformat=".1%", rangemode="tozero", row=1, col=column)
-    return _laid(figure, height=300)
+        if not any(row[key]["mean"] for row in estimates.values()):
+            figure.update_yaxes(range=[0.0, 0.01], row=1, col=column)
+    return _laid(figure, height=340)
 
 
 def _latencies(found: Found) -> Any:
@@ -165,7 +169,7 @@ def _latencies(found: Found) -> Any:
     figure.update_yaxes(title="seconds", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(rangemode="tozero", row=1, col=2)
     figure.update_xaxes(title="seconds of the run", row=1, col=2)
-    return _laid(figure, height=340)
+    return _laid(figure, height=380)
 
 
 def _over_time(
@@ -189,7 +193,7 @@ def _over_time(
         figure.add_trace(_line(policy["name"], times, values, _colour(place)))
     figure.update_yaxes(title=title, rangemode="tozero")
     figure.update_xaxes(title="seconds of the run")
-    return _laid(figure, height=340)
+    return _laid(figure, height=380)
 
 
 def _calls(bucket: dict[str, float], width_s: float) -> float:
@@ -200,13 +204,11 @@ def _categories(found: Found) -> Any:
     from plotly.subplots import make_subplots  # noqa: PLC0415 - an extra
 
     shown = (("hit_rate", "hits per request"), ("wrong_per_hit", "wrong per hit"))
-    names = sorted(
-        {name for policy in found["policies"] for name in policy["by_category"]}, reverse=True
-    )
+    names = sorted({name for policy in found["policies"] for name in policy["by_category"]})
     figure = make_subplots(
         cols=3,
         shared_yaxes=True,
-        horizontal_spacing=0.03,
+        horizontal_spacing=0.06,
         subplot_titles=[*(title for _, title in shown), "share of the requests to the model"],
     )
     for place, policy in enumerate(found["policies"]):
@@ -221,7 +223,8 @@ def _categories(found: Found) -> Any:
     for column in (1, 2, 3):
         figure.update_xaxes(tickformat=".0%", rangemode="tozero", row=1, col=column)
     figure.update_xaxes(tickformat=".1%", row=1, col=2)
-    height = 120 + len(names) * (14 + 12 * len(found["policies"]))
+    figure.update_yaxes(autorange="reversed", ticksuffix=" ")
+    height = _MARGINS + 30 + len(names) * (14 + 12 * len(found["policies"]))
     return _laid(figure, height=height)
 
 
@@ -254,12 +257,13 @@ def _line(name: str, x: list[float], y: list[float], colour: str) -> Any:
 
 
 def _laid(figure: Any, *, height: int) -> Any:
+    below = -60 / (height - _MARGINS)
     figure.update_layout(
         barmode="group",
         template="plotly_white",
         height=height,
-        margin={"l": 60, "r": 20, "t": 40, "b": 45},
-        legend={"orientation": "h", "yanchor": "bottom", "y": -0.35, "traceorder": "normal"},
+        margin={"l": 60, "r": 20, "t": 40, "b": _MARGINS - 40},
+        legend={"orientation": "h", "yanchor": "top", "y": below, "traceorder": "normal"},
     )
     return figure
 

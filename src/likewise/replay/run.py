@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from array import array
 from heapq import heappop, heappush
-from typing import Any
 
 import numpy as np
 
 from likewise.engine import Engine
 from likewise.entry import Provenance
 from likewise.gateway.refresh import Refreshes
+from likewise.load import TOO_MANY
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Tier
 from likewise.rebuild import Progress
@@ -74,8 +74,7 @@ class Run:
     ) -> None:
         self._workload, self._plan, self._setting = workload, plan, setting
         self._engine, self._clock = engine, clock
-        self._load: Any = getattr(engine, "load", None)
-        self._calm: Any = getattr(engine.force, "calm", engine.force.policy)
+        self._load = engine.load
         self._most_wait_s = most_wait_s(plan.config, setting)
         self._model = workload.model
         self._heap: list[tuple[float, int, int, _Flight]] = []
@@ -155,7 +154,7 @@ class Run:
             self._end(flight)
         elif kind == _AGAIN:
             self._offer(flight)
-        elif self._load is not None:
+        else:
             self._load.first_token(self._model, self._clock.now - flight.begun)
 
     def _push(self, after_s: float, kind: int, flight: _Flight) -> None:
@@ -164,7 +163,7 @@ class Run:
         heappush(self._heap, (at_s, self._order, kind, flight))
 
     def _sample(self) -> None:
-        self._pressure.append(0.0 if self._load is None else float(self._load.of(self._model)))
+        self._pressure.append(self._load.of(self._model))
 
     # -- a request --------------------------------------------------------------------------------
 
@@ -229,7 +228,7 @@ class Run:
             return
         if lookup.key in self._refreshing:
             return
-        policy = self._calm(hit.category, request)
+        policy = self._engine.force.calm(hit.category, request)
         if self._refreshes.due(hit, policy):
             self._refreshing.add(lookup.key)
             self._refreshed += 1
@@ -263,13 +262,11 @@ class Run:
         flight.begun = now
         self._calls_s.append(now - self._workload.begins_at)
         self._calls_of.append(self._category[self._questions[place]])
-        if self._load is not None:
-            self._load.began(self._model)
+        self._load.began(self._model)
         if self._upstream.offer(flight, self._outputs[place]):
             return
         self._refused += 1
-        if self._load is not None:
-            self._load.ended(self._model, 0.0, status=429, retry_after_s=RETRY_AFTER_S)
+        self._load.ended(self._model, 0.0, status=TOO_MANY, retry_after_s=RETRY_AFTER_S)
         if flight.riders and now + RETRY_AFTER_S <= flight.deadline:
             self._push(RETRY_AFTER_S, _AGAIN, flight)
         else:
@@ -277,15 +274,13 @@ class Run:
 
     def _started(self, flight: _Flight, first_s: float, whole_s: float) -> None:
         flight.version = self._version(self._questions[flight.place])
-        if self._load is not None:
-            self._push(first_s, _FIRST, flight)
+        self._push(first_s, _FIRST, flight)
         self._push(whole_s, _END, flight)
 
     def _end(self, flight: _Flight) -> None:
         """Hand a call's answer to who waits for it, and keep it."""
         now, place = self._clock.now, flight.place
-        if self._load is not None:
-            self._load.ended(self._model, now - flight.begun, status=200)
+        self._load.ended(self._model, now - flight.begun, status=200)
         self._upstream.ended()
         self._land(flight)
         self._waited(flight)

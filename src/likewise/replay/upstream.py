@@ -106,7 +106,7 @@ def fit(lines: Sequence[LogLine]) -> Fit:
     ``c / S`` with ``S`` the mean time of a call in a full model. For each ``c`` the other
     parameters are those of least squares over latencies and, where they were logged, times to the
     first token; the best ``c`` wins, the least one among equals that explain a queue. Errors are
-    weighed by the inverse of the latency, so that short calls count as much as long ones.
+    weighed by the inverse of what is usual under the same load, so that quiet hours count, too.
 
     Args:
         lines: Lines of the log whose ``event`` is ``answer``; others are passed over.
@@ -173,21 +173,32 @@ def _solved(
     factor, full, line = _shape(seen, capacity, slowdown)
     usual = seen.tokens.mean()
     rows = [np.column_stack([factor + line * full, seen.tokens * factor + line * full * usual])]
-    wanted = [seen.latency]
+    wanted, weights = [seen.latency], [_weights(seen.latency, seen.in_flight)]
     told = ~np.isnan(seen.first)
     if told.any():
         waits = line[told] * full
         rows.append(np.column_stack([factor[told] + waits, waits * usual]))
         wanted.append(seen.first[told])
-    matrix, right = np.concatenate(rows), np.concatenate(wanted)
-    weights = 1.0 / np.maximum(right, 1e-3)
-    matrix, right = matrix * weights[:, None], right * weights
+        weights.append(_weights(seen.first[told], seen.in_flight[told]))
+    weight = np.concatenate(weights)
+    matrix, right = np.concatenate(rows) * weight[:, None], np.concatenate(wanted) * weight
     times = np.linalg.lstsq(matrix, right, rcond=None)[0]
     if (times < 0).any():  # the other alone explains what there is to explain
         ways = [_alone(matrix, right, place) for place in (0, 1)]
         times = min(ways, key=lambda way: float(((matrix @ way - right) ** 2).sum()))
     error = float(((matrix @ times - right) ** 2).sum())
     return error, slowdown, (float(times[0]), float(times[1]))
+
+
+def _weights(values: Column, in_flight: Column) -> Column:
+    """Return the inverse of the mean of the values that were seen under the same load.
+
+    Not of each value itself: whoever is by chance early would count more than who is late.
+    """
+    load = in_flight.astype(np.int64)
+    means = np.bincount(load, values) / np.maximum(np.bincount(load), 1)
+    found: Column = 1.0 / np.maximum(means[load], 1e-3)
+    return found
 
 
 def _alone(matrix: Column, right: Column, place: int) -> Column:
