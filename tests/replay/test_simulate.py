@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,17 +92,56 @@ def test_answers_that_changed_since_are_outdated() -> None:
 
 
 def test_a_refused_call_is_tried_again_until_the_wait_is_over() -> None:
-    """After Retry-After each time; every try reaches the model."""
+    """After Retry-After each time, and who comes meanwhile waits without asking."""
     workload = asked((0.0, "a"), (0.0, "b"), (0.0, "c"))
     patient = run(workload, law=NARROW, most_wait_s=5.0, lookup_s=0.0)
     assert patient.latency_s.tolist() == pytest.approx([1.0, 2.0, 3.0])
-    assert patient.figures()["upstream"] == 6
-    assert patient.refused == 3
-    brief = run(workload, law=NARROW, most_wait_s=1.0, lookup_s=0.0)
+    assert patient.figures()["upstream"] == 5
+    assert patient.refused == 2
+    brief = run(workload, law=NARROW, most_wait_s=1.5, lookup_s=0.0)
     assert ways(brief) == [Way.CALLED, Way.CALLED, Way.FAILED]
     hasty = run(workload, law=NARROW, most_wait_s=0.0, lookup_s=0.0)
     assert ways(hasty) == [Way.CALLED, Way.FAILED, Way.FAILED]
     assert hasty.figures()["failed_share"] == pytest.approx(2 / 3)
+
+
+def test_calls_beyond_the_policys_limit_wait_in_the_gateway() -> None:
+    """In its own line: by priority, up to its wait, and the model sees no more than the limit."""
+    workload = asked((0.0, "a"), (0.1, "b"), (0.2, "c"))
+    config = policy(load={"max_in_flight": 1})
+    outcome = run(workload, config, lookup_s=0.0)
+    assert outcome.calls_s.tolist() == pytest.approx([0.0, 1.0, 2.0])
+    assert outcome.latency_s.tolist() == pytest.approx([1.0, 1.9, 2.8])
+    brief = run(workload, config, lookup_s=0.0, most_wait_s=1.5)
+    assert ways(brief) == [Way.CALLED, Way.CALLED, Way.FAILED]
+    assert brief.latency_s[2] == pytest.approx(1.5)
+    assert brief.refused == 0
+    short = policy(load={"max_in_flight": 1, "max_waiting": 1})
+    assert ways(run(workload, short)) == [Way.CALLED, Way.CALLED, Way.FAILED]
+
+
+def test_turns_go_by_priority() -> None:
+    """Of those that wait the more urgent category goes first, as in the gateway."""
+    one = asked((0.0, "a"), (0.1, "b"), (0.2, "c"))
+    urgent = Question("sql", "c", "c")
+    workload = replace(one, questions=[*one.questions[:2], urgent])
+    config = policy(
+        load={"max_in_flight": 1},
+        categories={"git": {"priority": "low"}, "sql": {"priority": "high"}},
+    )
+    assert run(workload, config, lookup_s=0.0).latency_s.tolist() == pytest.approx([1.0, 2.9, 1.8])
+    assert run(one, config, lookup_s=0.0).latency_s.tolist() == pytest.approx([1.0, 1.9, 2.8])
+
+
+def test_a_refusal_concerns_whose_key_it_was() -> None:
+    """With a key of the gateway's own all wait, else only the tenant that was refused."""
+    one = asked((0.0, "a"), (0.1, "b"), (0.2, "c"))
+    two = replace(one, tenants=["t", "u"], tenant_of=np.array([0, 0, 1]))
+    law = ServiceTime(capacity=1, first_token_s=0.15, most_waiting=0)
+    own = run(two, law=law, lookup_s=0.0)
+    assert own.latency_s[2] == pytest.approx(0.15)  # sent, for its tenant was not refused
+    shared = run(two, policy(upstream={"api_key": "k"}), law=law, lookup_s=0.0)
+    assert shared.latency_s[2] > 0.9
 
 
 def test_how_long_to_wait_is_the_policys_unless_it_is_set() -> None:
@@ -121,7 +161,7 @@ def test_who_joined_a_call_that_is_refused_fails_with_it() -> None:
     assert ways(outcome) == [Way.CALLED, Way.FAILED, Way.FAILED]
     late = run(asked((0.0, "a"), (0.1, "b"), (0.3, "b")), law=NARROW, most_wait_s=5.0, lookup_s=0.0)
     assert ways(late) == [Way.CALLED, Way.CALLED, Way.JOINED]
-    assert late.latency_s.tolist() == pytest.approx([1.0, 2.0, 1.8])
+    assert late.latency_s.tolist() == pytest.approx([1.0, 2.0, 1.8], abs=0.002)
 
 
 def test_a_stale_answer_in_place_of_a_refusal() -> None:

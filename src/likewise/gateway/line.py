@@ -49,13 +49,19 @@ class Line(Generic[W, P]):
     def __len__(self) -> int:
         return self._count
 
-    def join(self, wanted: W, *, flow: str, priority: str) -> Waiter[W, P]:
-        """Return a new waiter at the end of its tenant's part of the line."""
+    def join(
+        self, wanted: W, *, flow: str, priority: str, turn: asyncio.Future[P] | None = None
+    ) -> Waiter[W, P]:
+        """Return a new waiter at the end of its tenant's part of the line.
+
+        Its place is the result of ``turn``, of a new future unless one is given.
+        """
         found = self._classes[priority]
         if not found.flows:
             busy = [c.spent for c in self._classes.values() if c.flows]
             found.spent = max(found.spent, min(busy, default=0.0))
-        turn: asyncio.Future[P] = asyncio.get_running_loop().create_future()
+        if turn is None:
+            turn = asyncio.get_running_loop().create_future()
         waiter = Waiter(wanted, flow, priority, turn)
         found.flows.setdefault(flow, deque()).append(waiter)
         self._count += 1

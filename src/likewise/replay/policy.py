@@ -28,14 +28,16 @@ class Setting:
         slo_s: Within how many seconds a request should be answered.
         lookup_s: Seconds that a lookup takes, which a hit costs and a miss costs on top; ``None``
             takes what it took in this process, where vectors are known already.
-        most_wait_s: How long a request may wait in all for a model that refuses for its load; 0
+        most_wait_s: How long a request may wait for its turn at a model that is full or refuses; 0
             hands the refusal on at once, ``None`` takes what the policy's ``load`` says.
+        streams: Whether answers are streamed, so that the time to the first token is seen.
     """
 
     law: ServiceTime = field(default_factory=ServiceTime)
     slo_s: float = 2.0
     lookup_s: float | None = 0.003
     most_wait_s: float | None = None
+    streams: bool = True
 
 
 @dataclass(frozen=True, slots=True)

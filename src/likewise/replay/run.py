@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from array import array
-from heapq import heappop, heappush
 
 import numpy as np
 
@@ -20,50 +19,17 @@ from likewise.load import TOO_MANY
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Tier
 from likewise.rebuild import Progress
+from likewise.replay.calls import Calls, Flight
 from likewise.replay.outcome import Outcome, Truth, Way
-from likewise.replay.policy import Clock, Plan, Setting, most_wait_s, prices_of
-from likewise.replay.upstream import Upstream
+from likewise.replay.policy import Clock, Plan, Setting, prices_of
 from likewise.replay.workload import Changes, Workload
 from likewise.request import Controls, Request
 from likewise.scope import Scope
-from likewise.service_time import RETRY_AFTER_S
 
 _SAMPLES = 600
 """How often over a run the pressure is looked at."""
 
-_FIRST, _END, _AGAIN = 0, 1, 2
 _BYTES_PER_TOKEN = 4
-
-
-class _Flight:
-    """A call to the model, and who waits for it."""
-
-    __slots__ = (
-        "begun",
-        "deadline",
-        "hit",
-        "keeps",
-        "key",
-        "lookup",
-        "place",
-        "request",
-        "riders",
-        "version",
-    )
-
-    def __init__(
-        self, place: int, request: Request, lookup: Lookup, *, riders: list[int], keeps: bool
-    ) -> None:
-        self.place = place
-        self.request = request
-        self.lookup = lookup
-        self.riders = riders
-        self.keeps = keeps
-        self.key = lookup.key
-        self.hit: Hit | None = None
-        self.begun = 0.0
-        self.deadline = 0.0
-        self.version = 0
 
 
 class Run:
@@ -74,13 +40,19 @@ class Run:
     ) -> None:
         self._workload, self._plan, self._setting = workload, plan, setting
         self._engine, self._clock = engine, clock
-        self._load = engine.load
-        self._most_wait_s = most_wait_s(plan.config, setting)
         self._model = workload.model
-        self._heap: list[tuple[float, int, int, _Flight]] = []
-        self._order = 0
-        self._upstream: Upstream[_Flight] = Upstream(setting.law, self._started)
-        self._flights: dict[bytes, _Flight] = {}
+        self._calls = Calls(
+            plan.config,
+            setting,
+            clock,
+            engine.load,
+            workload.model,
+            priority_of=lambda name: engine.force.policies.of(name).priority,
+            started=self._started,
+            landed=self._landed,
+            failed=self._failed,
+        )
+        self._flights: dict[bytes, Flight] = {}
         self._refreshes = Refreshes(plan.config.settings.gateway.refreshes_per_minute, clock)
         self._refreshing: set[bytes] = set()
         self._changes = Changes(workload)
@@ -88,10 +60,8 @@ class Run:
         self._way, self._truth = bytearray(count), bytearray(count)
         self._outdated, self._stale = bytearray(count), bytearray(count)
         self._latency = array("d", bytes(8 * count))
-        self._calls_s, self._calls_of = array("d"), array("q")
         self._pressure = array("d")
-        self._refused = self._audits = self._refreshed = 0
-        self._last_s = 0.0
+        self._audits = self._refreshed = 0
         self._prepare()
 
     def _prepare(self) -> None:
@@ -127,43 +97,23 @@ class Run:
 
     def go(self, progress: Progress) -> None:
         """Let all requests arrive and all calls end."""
-        times, heap, clock = self._workload.times_s.tolist(), self._heap, self._clock
-        total, begins = len(times), self._clock.now
+        times, heap, clock = self._workload.times_s.tolist(), self._calls.heap, self._clock
+        total, begins = len(times), clock.now
         step_s = (times[-1] - times[0]) / _SAMPLES or 1.0
         sample_s = times[0]
         for place, at_s in enumerate(times):
-            while heap and heap[0][0] <= at_s:
-                self._event()
+            while heap and heap[0][0] <= begins + at_s:
+                self._calls.event()
             clock.now = begins + at_s
             if at_s >= sample_s:
-                self._sample()
+                self._pressure.append(self._engine.load.of(self._model))
                 sample_s += step_s * max(1, int((at_s - sample_s) / step_s) + 1)
             self._arrive(place)
             if not place % 500:
                 progress(place, total)
-        self._last_s = times[-1]
         while heap:
-            self._event()
+            self._calls.event()
         progress(total, total)
-
-    def _event(self) -> None:
-        at_s, _, kind, flight = heappop(self._heap)
-        self._clock.now = self._workload.begins_at + at_s
-        self._last_s = at_s
-        if kind == _END:
-            self._end(flight)
-        elif kind == _AGAIN:
-            self._offer(flight)
-        else:
-            self._load.first_token(self._model, self._clock.now - flight.begun)
-
-    def _push(self, after_s: float, kind: int, flight: _Flight) -> None:
-        self._order += 1
-        at_s = self._clock.now - self._workload.begins_at + after_s
-        heappush(self._heap, (at_s, self._order, kind, flight))
-
-    def _sample(self) -> None:
-        self._pressure.append(self._load.of(self._model))
 
     # -- a request --------------------------------------------------------------------------------
 
@@ -212,27 +162,46 @@ class Run:
             return
         self._way[place] = Way.CALLED
         keeps = shares or (isinstance(decision, Bypass) and decision.store)
-        flight = _Flight(place, request, lookup, riders=[place], keeps=keeps)
-        flight.deadline = self._clock.now + self._most_wait_s
+        flight = self._flight(place, request, lookup, decision, riders=[place], keeps=keeps)
         if shares:
             self._flights[lookup.key] = flight
-        self._offer(flight)
+        self._calls.ask(flight)
 
     def _aside(self, place: int, request: Request, lookup: Lookup, hit: Hit) -> None:
         """Call the model without anybody waiting, to audit a hit or to fetch a fresh answer."""
         if hit.audit is not None:
-            flight = _Flight(place, request, lookup, riders=[], keeps=False)
-            flight.hit = hit
             self._audits += 1
-            self._offer(flight)
+            self._calls.ask(self._flight(place, request, lookup, hit, riders=[], keeps=False))
             return
-        if lookup.key in self._refreshing:
+        if lookup.key in self._refreshing or lookup.pressure:
             return
         policy = self._engine.force.calm(hit.category, request)
         if self._refreshes.due(hit, policy):
             self._refreshing.add(lookup.key)
             self._refreshed += 1
-            self._offer(_Flight(place, request, lookup, riders=[], keeps=True))
+            self._calls.ask(self._flight(place, request, lookup, hit, riders=[], keeps=True))
+
+    def _flight(
+        self,
+        place: int,
+        request: Request,
+        lookup: Lookup,
+        decision: Decision,
+        *,
+        riders: list[int],
+        keeps: bool,
+    ) -> Flight:
+        audited = isinstance(decision, Hit) and decision.audit is not None
+        return Flight(
+            place,
+            request,
+            lookup,
+            decision.category,
+            riders=riders,
+            keeps=keeps,
+            tokens=self._outputs[place],
+            hit=decision if isinstance(decision, Hit) and audited else None,
+        )
 
     def _judge(self, place: int, hit: Hit) -> None:
         """Take down what is known of a served answer."""
@@ -256,36 +225,14 @@ class Run:
 
     # -- a call -----------------------------------------------------------------------------------
 
-    def _offer(self, flight: _Flight) -> None:
-        """Send a call to the model, which serves it, lets it wait or refuses it."""
-        now, place = self._clock.now, flight.place
-        flight.begun = now
-        self._calls_s.append(now - self._workload.begins_at)
-        self._calls_of.append(self._category[self._questions[place]])
-        self._load.began(self._model)
-        if self._upstream.offer(flight, self._outputs[place]):
-            return
-        self._refused += 1
-        self._load.ended(self._model, 0.0, status=TOO_MANY, retry_after_s=RETRY_AFTER_S)
-        if flight.riders and now + RETRY_AFTER_S <= flight.deadline:
-            self._push(RETRY_AFTER_S, _AGAIN, flight)
-        else:
-            self._fail(flight)
-
-    def _started(self, flight: _Flight, first_s: float, whole_s: float) -> None:
+    def _started(self, flight: Flight) -> None:
         flight.version = self._version(self._questions[flight.place])
-        self._push(first_s, _FIRST, flight)
-        self._push(whole_s, _END, flight)
 
-    def _end(self, flight: _Flight) -> None:
+    def _landed(self, flight: Flight) -> None:
         """Hand a call's answer to who waits for it, and keep it."""
-        now, place = self._clock.now, flight.place
-        self._load.ended(self._model, now - flight.begun, status=200)
-        self._upstream.ended()
-        self._land(flight)
-        self._waited(flight)
-        question = self._questions[place]
-        answer = f"{self._key[question]}:{flight.version}"
+        self._over(flight)
+        place = flight.place
+        answer = f"{self._key[self._questions[place]]}:{flight.version}"
         if self._padded:
             answer += "." * (_BYTES_PER_TOKEN * self._outputs[place])
         if flight.hit is not None:
@@ -295,17 +242,16 @@ class Run:
                 self._model,
                 self._inputs[place],
                 self._outputs[place],
-                now - flight.begun,
+                self._clock.now - flight.begun,
                 self._usd[place],
             )
             self._engine.try_keep(flight.request, answer, provenance=provenance)
 
-    def _fail(self, flight: _Flight) -> None:
-        """Tell who waits that the model refused, or serve what is stale where that is allowed."""
-        self._land(flight)
-        self._waited(flight)
-        policy = flight.lookup.policy
-        rescues = policy.stale_if_error is not None and policy.stale_on_429
+    def _failed(self, flight: Flight, status: int) -> None:
+        """Tell who waits that there is no answer, or serve what is stale where that is allowed."""
+        self._over(flight)
+        policy = self._engine.force.policies.of(flight.category)
+        rescues = policy.stale_if_error is not None and (policy.stale_on_429 or status != TOO_MANY)
         for place in flight.riders:
             stale = self._rescue(flight.lookup) if rescues else None
             self._way[place] = Way.FAILED if stale is None else Way.RESCUED
@@ -319,13 +265,12 @@ class Run:
             decision = engine.fetch(lookup, decision)
         return decision if isinstance(decision, Hit) else None
 
-    def _land(self, flight: _Flight) -> None:
+    def _over(self, flight: Flight) -> None:
+        """Take a call out of those under way, and add to each rider's latency since it came."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
-        self._refreshing.discard(flight.key)
-
-    def _waited(self, flight: _Flight) -> None:
-        """Add the time since each rider came to its latency."""
+        if not flight.riders:
+            self._refreshing.discard(flight.key)
         now_s, times = self._clock.now - self._workload.begins_at, self._workload.times_s
         for place in flight.riders:
             self._latency[place] += now_s - float(times[place])
@@ -346,13 +291,13 @@ class Run:
             stale=np.frombuffer(self._stale, np.bool_),
             latency_s=np.array(self._latency),
             usd=np.array(self._usd),
-            calls_s=np.array(self._calls_s),
-            calls_of=np.array(self._calls_of, np.int64),
-            refused=self._refused,
+            calls_s=np.array(self._calls.sent_s),
+            calls_of=of[np.array(self._calls.sent_for, np.int64)],
+            refused=self._calls.refused,
             audits=self._audits,
             refreshes=self._refreshed,
             pressure=np.array(self._pressure),
             stored=len(self._engine.catalog),
             wall_s=wall_s,
-            length_s=self._last_s,
+            length_s=self._clock.now - workload.begins_at,
         )
