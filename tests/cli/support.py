@@ -25,6 +25,7 @@ COMMANDS = (
     "purge",
     "tune",
     "replay",
+    "advise",
     "classify",
     "categories",
     "doctor",

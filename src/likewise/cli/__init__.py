@@ -12,7 +12,18 @@ import typer
 from rich.markup import escape
 
 from likewise import __version__
-from likewise.cli import bench, categories, demo, doctor, entries, lookup, replay, serve, tune
+from likewise.cli import (
+    advise,
+    bench,
+    categories,
+    demo,
+    doctor,
+    entries,
+    lookup,
+    replay,
+    serve,
+    tune,
+)
 from likewise.cli.output import errors
 from likewise.errors import ExitCode, LikewiseError
 
@@ -51,6 +62,7 @@ app.command("stats")(entries.stats)
 app.command("purge")(entries.purge)
 app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)
+app.command("advise")(advise.advise)
 app.command("classify")(categories.classify)
 app.command("doctor")(doctor.doctor)
 app.command("mock-llm")(serve.mock_llm)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.table import Table
 
 from likewise.bench import breakeven as breaking_even
@@ -13,6 +17,7 @@ from likewise.bench import categories as naming
 from likewise.bench import crossover
 from likewise.bench import decision as decisions
 from likewise.bench import eviction as evictions
+from likewise.bench import load as loading
 from likewise.bench import quality as protocol
 from likewise.bench.prompts import (
     Embedded,
@@ -24,7 +29,8 @@ from likewise.bench.prompts import (
     sample,
 )
 from likewise.cli.output import JsonOption, console, print_json, progress, require_folder
-from likewise.config import Config, EmbeddingSettings, Policies, load
+from likewise.config import Config, EmbeddingSettings, Policies
+from likewise.config import load as load_config
 from likewise.durations import seconds
 from likewise.errors import ConfigError
 from likewise.opening import embedder_of
@@ -59,7 +65,7 @@ def quality(
     json: JsonOption = False,
 ) -> None:
     """Protocol "once": how many hits are right and wrong, by policy and category."""
-    configs = [load(path) for path in policy or ()]
+    configs = [load_config(path) for path in policy or ()]
     prompts = sample(half_of(read_prompts(data), half), seed=seed, rows_per_category=rows)
     settings = configs[0].settings.embedding if configs else EmbeddingSettings()
     with progress("embedding") as report:
@@ -126,7 +132,7 @@ def pairs(
     json: JsonOption = False,
 ) -> None:
     """How many labelled pairs a policy takes for the same, each pair alone in an empty cache."""
-    config = load(policy)
+    config = load_config(policy)
     labelled: dict[str, list[Pair]] = {}
     every = read_pairs(data)
     seen = set() if half is None else set(pairs_of_half(every, read_prompts(data), 1 - half))
@@ -235,6 +241,90 @@ def decision(json: JsonOption = False) -> None:
     )
     for count, whole in found["by_candidates"].items():
         console.print(f"{count} near enough to serve: {whole:.0f} us")
+
+
+@app.command()
+def load(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with prompts_*.jsonl.gz; else the demo's prompts.")
+    ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option(help="Arrivals: a trace file, poisson:RATE or gamma:RATE:CV, uncompressed."),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy to begin with, such as tune has written.")
+    ] = None,
+    seconds_: Annotated[
+        float, typer.Option("--seconds", help="How long each run takes.", min=5.0)
+    ] = loading.SECONDS,
+    compress: Annotated[
+        float, typer.Option(help="Seconds of the traffic that pass in one.", min=1.0)
+    ] = loading.COMPRESS,
+    capacity: Annotated[
+        int | None,
+        typer.Option(help="Requests the model serves at once; else a little too few.", min=1),
+    ] = None,
+    volatile: Annotated[
+        float, typer.Option(help="Share of requests whose answers age.", min=0.0, max=1.0)
+    ] = loading.VOLATILE_SHARE,
+    rows: Annotated[int, typer.Option(help="Most prompts per category.", min=1)] = loading.ROWS,
+    seed: Annotated[int, typer.Option(help="Seed of the workload.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Drive a model over its capacity, under a static policy and under one that follows the load.
+
+    Real processes and real time: two runs of --seconds each, then the simulator's predictions.
+    """
+    config = Config() if policy is None else load_config(policy)
+    kept = None if policy is None else yaml.safe_load(policy.read_text("utf-8"))
+    prompts = loading.prompts_of(data, rows=rows, seed=seed)
+    arrivals = loading.arrivals_for(trace, seconds=seconds_, compress=compress, seed=seed)
+    law = replace(loading.LAW, capacity=capacity or loading.LAW.capacity)
+    scenario = partial(
+        loading.scenario,
+        prompts,
+        arrivals,
+        base=kept,
+        compress=compress,
+        volatile=volatile,
+        seed=seed,
+    )
+    found = scenario(law=law)
+    with progress("embedding") as report:
+        known = Embedded(embedder_of(config.settings.embedding), found.workload.texts, report)
+    folder = None if policy is None else policy.parent
+    if capacity is None:
+        chosen = loading.overloaded(found, known, folder)
+        found = scenario(law=replace(law, capacity=chosen))
+    with ExitStack() as bars:
+        result = loading.measure(
+            found,
+            known,
+            progress=lambda name: bars.enter_context(progress(name)),
+            folder=folder,
+        )
+    if json:
+        print_json(result)
+        return
+    table = Table("policy", "to the model", "hits", "wrong", "outdated", "p50", "p99", box=None)
+    for kind, rows_ in (("real", result), ("simulated", result["simulated"])):
+        for name in ("static", "adaptive"):
+            row = rows_[name]
+            table.add_row(
+                f"{name}, {kind}",
+                f"{row['upstream']:.0f} of {row['requests']:.0f}",
+                f"{row['hit_rate']:.1%}",
+                f"{row['wrong_per_hit']:.2%}",
+                f"{row['outdated_per_hit']:.2%}",
+                f"{row['p50_s']:.2f} s",
+                f"{row['p99_s']:.2f} s",
+            )
+    console.print(table)
+    console.print(
+        f"traffic to the model: {-result['traffic_reduction']:+.1%} (simulated "
+        f"{-result['simulated']['traffic_reduction']:+.1%})"
+    )
 
 
 @app.command()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +14,8 @@ import typer
 from likewise.cli.output import JsonOption, console, errors, print_json, progress
 from likewise.demo.prompts import load_prompts
 from likewise.demo.runner import run_demo
+from likewise.demo.server import server
 from likewise.demo.show import show
-from likewise.errors import LikewiseError, UpstreamError
 
 _PRICE_IN_USD = 2.50
 _PRICE_OUT_USD = 10.00
@@ -39,7 +36,7 @@ def demo(
         real = upstream is not None
         if upstream is None:
             upstream = stack.enter_context(
-                _server("mock-llm", "--port", "0", "--latency", latency, "--model", model)
+                server("mock-llm", "--port", "0", "--latency", latency, "--model", model)
             )
             errors.print(f"a stand-in model answers after {latency} on {upstream}")
         config = folder / "likewise.yaml"
@@ -50,7 +47,7 @@ def demo(
             values["upstream"] = {"api_key": "${OPENAI_API_KEY}"}
         config.write_text(jsonlib.dumps(values), "utf-8")
         gateway = stack.enter_context(
-            _server(
+            server(
                 *("serve", "--port", "0", "--upstream", upstream),
                 *("--store", f"sqlite:///{folder / 'demo.db'}", "--config", str(config)),
             )
@@ -77,37 +74,3 @@ def demo(
         "  the README's config example         set your own categories",
         highlight=False,
     )
-
-
-@contextmanager
-def _server(*arguments: str) -> Iterator[str]:
-    """Run one of our servers in a process of its own; yields its URL."""
-    process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-        [sys.executable, "-m", "likewise", *arguments, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:
-            process.wait()
-            message = (process.stderr.read() if process.stderr else "").strip()
-            raise _failed(arguments[0], process.returncode, message)
-        yield str(jsonlib.loads(line)["url"])
-    finally:
-        process.terminate()
-        try:
-            _, said = process.communicate(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            _, said = process.communicate()
-        # A server that works says nothing; what it does say, a fault of the cache perhaps, counts.
-        if said.strip():
-            errors.print(f"likewise {arguments[0]} said: {said.strip()}", markup=False)
-
-
-def _failed(command: str, code: int, message: str) -> LikewiseError:
-    error = UpstreamError(f"likewise {command} did not start: {message or f'exit code {code}'}")
-    error.exit_code = type(error.exit_code)(code) if code else error.exit_code
-    return error

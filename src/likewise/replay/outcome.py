@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -90,6 +90,21 @@ class Outcome:
     stored: int
     wall_s: float
     length_s: float = field(default=0.0)
+
+    def since(self, at_s: float) -> Outcome:
+        """Return what came of the requests from a time on, seconds since the beginning.
+
+        Pressure, refusals and what is held at the end are those of the whole run.
+        """
+        chosen = self.at_s >= at_s
+        calls = self.calls_s >= at_s
+        columns = ("at_s", "category", "way", "truth", "outdated", "stale", "latency_s", "usd")
+        return replace(
+            self,
+            **{name: getattr(self, name)[chosen] for name in columns},
+            calls_s=self.calls_s[calls],
+            calls_of=self.calls_of[calls],
+        )
 
     def figures(self) -> dict[str, float]:
         """Return the figures over all; see ``docs/replay.md``."""

@@ -106,10 +106,10 @@ def prices_of(config: Config, workload: Workload) -> NDArray[np.float64]:
     The price is that of the workload's model, or the only one that is configured; without one all
     is free.
     """
-    prices = config.settings.prices
-    price = prices.get(workload.model)
-    if price is None and len(prices) == 1:
-        price = next(iter(prices.values()))
+    given = config.settings.prices
+    price = config.prices.of(workload.model)
+    if price is None and len(given) == 1:
+        price = config.prices.of(*given)
     if price is None:
         return np.zeros(len(workload))
     usd = workload.input_tokens * price.input + workload.output_tokens * price.output
