@@ -105,6 +105,13 @@ def test_a_refused_call_is_tried_again_until_the_wait_is_over() -> None:
     assert hasty.figures()["failed_share"] == pytest.approx(2 / 3)
 
 
+def test_a_refusal_is_heard_of_after_the_round_trip() -> None:
+    """The pause begins then."""
+    workload = asked((0.0, "a"), (0.2, "b"))
+    outcome = run(workload, law=NARROW, most_wait_s=5.0, round_trip_s=0.1, lookup_s=0.0)
+    assert outcome.calls_s.tolist() == pytest.approx([0.0, 0.2, 1.3], abs=0.002)
+
+
 def test_calls_beyond_the_policys_limit_wait_in_the_gateway() -> None:
     """In its own line: by priority, up to its wait, and the model sees no more than the limit."""
     workload = asked((0.0, "a"), (0.1, "b"), (0.2, "c"))

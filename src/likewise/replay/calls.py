@@ -21,7 +21,7 @@ from likewise.service_time import RETRY_AFTER_S
 NO_TURN = 503
 """Status of a call that got no turn in time."""
 
-_FIRST, _END, _GO, _LATE, _OPEN = range(5)
+_FIRST, _END, _GO, _LATE, _OPEN, _NO = range(6)
 _ROUNDING_S = 0.001
 """By how much the gateway comes later than a pause ends."""
 
@@ -137,6 +137,7 @@ class Calls:
         self._priority_of = priority_of
         self._started, self._landed, self._failed = started, landed, failed
         self._streams = setting.streams
+        self._round_trip_s = setting.round_trip_s
         self._patience_s = most_wait_s(config, setting)
         self._limit = config.load.max_in_flight
         self._most_waiting = config.settings.load.max_waiting
@@ -171,6 +172,8 @@ class Calls:
             self._load.first_token(self._model, self._clock.now - flight.begun)
         elif kind == _GO:
             self._send(flight)
+        elif kind == _NO:
+            self._refuse(flight)
         elif flight.waiter is not None:
             self._line.leave(flight.waiter)
             flight.waiter = None
@@ -234,14 +237,18 @@ class Calls:
         self.sent_s.append(now - self._begins_at)
         self.sent_for.append(flight.place)
         self._load.began(self._model)
-        if not self._upstream.offer(flight, flight.tokens):
+        if self._upstream.offer(flight, flight.tokens):
+            return
+        self.refused += 1
+        if self._round_trip_s:
+            self._push(self._round_trip_s, _NO, flight)
+        else:
             self._refuse(flight)
 
     def _refuse(self, flight: Flight) -> None:
         """Leave the model alone for a while, and ask it again if there is the time."""
-        self.refused += 1
         pause_s = float(RETRY_AFTER_S) if self._shares_key else None
-        self._load.ended(self._model, 0.0, TOO_MANY, pause_s)
+        self._load.ended(self._model, self._clock.now - flight.begun, TOO_MANY, pause_s)
         if self._patience_s:
             tenant = "" if self._shares_key else flight.request.scope.tenant
             self._pauses[tenant] = self._clock.now + RETRY_AFTER_S

@@ -30,6 +30,8 @@ class Setting:
             takes what it took in this process, where vectors are known already.
         most_wait_s: How long a request may wait for its turn at a model that is full or refuses; 0
             hands the refusal on at once, ``None`` takes what the policy's ``load`` says.
+        round_trip_s: Seconds from sending a call to hearing that it is refused. It is what makes
+            busy machines ask less often than their pauses would let them.
         streams: Whether answers are streamed, so that the time to the first token is seen.
     """
 
@@ -37,6 +39,7 @@ class Setting:
     slo_s: float = 2.0
     lookup_s: float | None = 0.003
     most_wait_s: float | None = None
+    round_trip_s: float = 0.0
     streams: bool = True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 from likewise.embed import Embedder
 from likewise.rebuild import Progress
@@ -37,8 +38,23 @@ def simulate(
     clock = Clock(workload.begins_at)
     engine = open_engine(plan.config, embedder, clock, hashed=bool(workload.hashed))
     try:
-        run = Run(workload, plan, setting, engine, clock)
-        run.go(progress)
+        with _one_thread():
+            run = Run(workload, plan, setting, engine, clock)
+            run.go(progress)
         return run.outcome(time.perf_counter() - started)
     finally:
         engine.close()
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Keep linear algebra from using threads.
+
+    The arrays are small, and threads that wait for each other on a busy machine take ten times as
+    long as one.
+    """
+    try:
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(1)
+    return limits
