@@ -85,7 +85,7 @@ def test_a_table_for_people(shell: Shell) -> None:
     assert done.returncode == 0
     assert re.search(r"strict\.yaml +loose\.yaml", done.stdout)
     assert re.search(r"hits per request +\d+\.\d% +\d+\.\d%", done.stdout)
-    assert "fewer calls to the model than the first" in done.stdout
+    assert "fewer requests to the model than the first" in done.stdout
 
 
 def test_the_report_is_one_page(shell: Shell) -> None:
@@ -95,7 +95,7 @@ def test_the_report_is_one_page(shell: Shell) -> None:
     page = (shell.folder / "r.html").read_text("utf-8")
     for heading in ("What was served", "Requests to the model", "Latency", "Pressure"):
         assert f"<h2>{heading}</h2>" in page
-    assert "loose.yaml</b> sends" in page
+    assert "loose.yaml</b> wants" in page
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=.http", page)
 
 

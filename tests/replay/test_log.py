@@ -30,9 +30,9 @@ def answer(t: float, number: int, **fields: Any) -> dict[str, Any]:
     return {**line, **tokens, "entry_id": f"lw-{number}", **fields}
 
 
-def label(number: int, entry: int, right: bool) -> dict[str, Any]:
-    """A label: whether an entry would have been right for a request."""
-    return {"event": "label", "t": 0.0, "id": f"req-{number}", "entry_id": f"lw-{entry}",
+def label(number: int, entry: int, right: bool, t: float = 9.0) -> dict[str, Any]:
+    """A label that names request and entry."""
+    return {"event": "label", "t": t, "id": f"req-{number}", "entry_id": f"lw-{entry}",
             "category": "git", "right": right, "audited": False}  # fmt: skip
 
 
@@ -102,6 +102,41 @@ def test_labels_join_questions_and_part_them(tmp_path: Path) -> None:
     assert keys["a"] == keys["b"] == keys["c"]
     assert len(set(keys.values())) == 3
     assert workload.unlike == {tuple(sorted((keys["a"], keys["d"])))}
+
+
+def test_a_label_is_of_the_entry_that_its_question_met_last(tmp_path: Path) -> None:
+    """The gateway's labels name a question; the requests before it say which entry was near."""
+    path = write(
+        tmp_path,
+        request(0.0, 0, "a"),
+        answer(1.0, 0),
+        request(2.0, 1, "b", entry_id="lw-0"),
+        answer(3.0, 1),
+        said(3.0, "b", True),
+        request(4.0, 2, "c", entry_id="lw-1"),
+        said(5.0, "c", False),
+        said(5.0, "never asked", True),
+        request(6.0, 3, "c", entry_id="lw-0"),
+    )
+    workload = workload_of(read_log(path))
+    keys = {r.text: r.answer_key for r in workload}
+    assert keys["a"] == keys["b"] != keys["c"]
+    assert workload.unlike == {tuple(sorted((keys["a"], keys["c"])))}
+
+
+def said(t: float, text: str, right: bool) -> dict[str, Any]:
+    """A label as the gateway writes it."""
+    line = {"event": "label", "t": t, "category": "git", "question_hash": f"{hash_of(text):016x}"}
+    return {**line, "kind": "score", "score": 0.9, "right": right, "audited": False}
+
+
+def test_a_miss_has_not_the_tokens_of_the_entry_it_was_near(tmp_path: Path) -> None:
+    """It was not served; what is usual is the better guess."""
+    lines = [line for n in (1, 2, 3) for line in (request(n, n, f"q{n}"), answer(n, n))]
+    near = request(9.0, 9, "new", entry_id="lw-1", decision="miss")
+    served = request(9.5, 10, "new too", entry_id="lw-1", decision="hit")
+    workload = workload_of(read_log(write(tmp_path, *lines, near, served)))
+    assert workload.output_tokens.tolist() == [1, 2, 3, 2, 1]
 
 
 def test_hashes_stand_for_texts_that_are_not_there(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_refused_call_is_tried_again_until_the_wait_is_over() -> None:
     assert ways(brief) == [Way.CALLED, Way.CALLED, Way.FAILED]
     hasty = run(workload, law=NARROW, most_wait_s=0.0, lookup_s=0.0)
     assert ways(hasty) == [Way.CALLED, Way.FAILED, Way.FAILED]
+    assert hasty.figures()["wanted"] == patient.figures()["wanted"] == 3
     assert hasty.figures()["failed_share"] == pytest.approx(2 / 3)
 
 
@@ -164,8 +165,11 @@ def test_how_long_to_wait_is_the_policys_unless_it_is_set() -> None:
 def test_who_joined_a_call_that_is_refused_fails_with_it() -> None:
     """And latency runs from each one's own beginning."""
     workload = asked((0.0, "a"), (0.1, "b"), (0.3, "b"))
-    outcome = run(workload, law=NARROW, most_wait_s=0.5, lookup_s=0.0)
+    slow = replace(NARROW, first_token_s=3.0)
+    outcome = run(workload, law=slow, most_wait_s=1.5, lookup_s=0.0)
     assert ways(outcome) == [Way.CALLED, Way.FAILED, Way.FAILED]
+    assert outcome.latency_s.tolist() == pytest.approx([3.0, 1.0, 0.8], abs=0.002)
+    assert outcome.figures()["wanted"] == 2
     late = run(asked((0.0, "a"), (0.1, "b"), (0.3, "b")), law=NARROW, most_wait_s=5.0, lookup_s=0.0)
     assert ways(late) == [Way.CALLED, Way.CALLED, Way.JOINED]
     assert late.latency_s.tolist() == pytest.approx([1.0, 2.0, 1.8], abs=0.002)
@@ -209,6 +213,8 @@ def test_money_goes_by_the_price_of_the_model() -> None:
     assert figures["spent_usd"] == pytest.approx(1.0)
     assert figures["saved_usd"] == pytest.approx(2.0)
     assert run(workload).figures()["saved_usd"] == 0
+    built_in = asked((0.0, "a"), tokens=1_000_000, model="gpt-4o-mini")
+    assert run(built_in).figures()["spent_usd"] == pytest.approx(0.75)
     hasty = run(asked((0.0, "a"), (0.0, "b"), tokens=250_000), config, law=NARROW, most_wait_s=0.0)
     assert hasty.figures()["spent_usd"] == pytest.approx(1.0)
     assert hasty.figures()["saved_usd"] == 0

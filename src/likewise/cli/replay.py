@@ -32,7 +32,8 @@ _ROWS = (
     ("wrong per hit", "wrong_per_hit", "{:.2%}"),
     ("outdated per hit", "outdated_per_hit", "{:.2%}"),
     ("stale per hit", "stale_per_hit", "{:.2%}"),
-    ("requests to the model", "traffic", "{:.1%}"),
+    ("calls wanted", "wanted", "{:,.0f}"),
+    ("requests to the model", "upstream", "{:,.0f}"),
     ("p50 latency, s", "p50_s", "{:.2f}"),
     ("p99 latency, s", "p99_s", "{:.2f}"),
     ("within the SLO", "within_slo", "{:.1%}"),
@@ -357,12 +358,20 @@ def _show(found: dict[str, Any]) -> None:
         table.add_row(title, *(_cell(row[key], shape, several) for row in estimates.values()))
     console.print(table)
     for name, row in found["seeds"]["differences"].items():
-        less = row["traffic_reduction"]
-        bounds = f" ({less['low']:.1%} to {less['high']:.1%})" if several else ""
-        console.print(f"{name}: {less['mean']:.1%}{bounds} fewer calls to the model than the first")
+        console.print(
+            f"{name}: {_less(row['wanted_reduction'])} fewer calls wanted, "
+            f"{_less(row['traffic_reduction'])} fewer requests to the model than the first",
+            soft_wrap=True,
+        )
 
 
 def _cell(found: dict[str, float | None], shape: str, several: bool) -> str:
     mean, high = found["mean"] or 0.0, found["high"]
     half = f" ±{shape.format(high - mean)}" if several and high is not None else ""
     return shape.format(mean) + half
+
+
+def _less(found: dict[str, float | None]) -> str:
+    low, high = found["low"], found["high"]
+    bounds = "" if low is None or high is None else f" ({low:.1%} to {high:.1%})"
+    return f"{found['mean']:.1%}{bounds}"

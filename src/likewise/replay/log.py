@@ -36,6 +36,7 @@ class LogLine(msgspec.Struct, frozen=True):
     question: str | None = None
     question_hash: str | None = None
     scope: str | None = None
+    decision: str | None = None
     entry_id: str | None = None
     status: int | None = None
     latency_s: float | None = None
@@ -171,12 +172,25 @@ class _Keys:
 
 
 def _keys(log: Log) -> _Keys:
+    """Return what the labels say.
+
+    A label is of a question and the entry nearest to it, or the one it was served: that which the
+    latest request with this question names, unless the label does itself.
+    """
     asked = {line.id: _identity(line) for line in log.requests if line.id}
     stored = _stored(log.answers, asked)
     keys = _Keys()
-    for label in log.labels:
-        one, other = asked.get(label.id), stored.get(label.entry_id or "")
-        if one is None or other is None or label.right is None:
+    nearest: dict[str, str] = {}
+    requests = iter(log.requests)
+    request = next(requests, None)
+    for label in sorted(log.labels, key=lambda line: line.t):
+        while request is not None and request.t <= label.t:
+            if request.entry_id:
+                nearest[_identity(request)] = request.entry_id
+            request = next(requests, None)
+        one = asked.get(label.id) or _identity(label)
+        other = stored.get(label.entry_id or nearest.get(one, ""))
+        if not one or other is None or label.right is None:
             continue
         if label.right:
             keys.join(one, other)
@@ -211,7 +225,7 @@ def _tokens(log: Log, lines: Sequence[LogLine]) -> list[tuple[int, int]]:
         )
     return [
         by_id.get(line.id)
-        or by_entry.get(line.entry_id or "")
+        or by_entry.get((line.decision == "hit" and line.entry_id) or "")
         or by_question.get(_identity(line))
         or usual
         for line in lines

@@ -57,6 +57,7 @@ class Outcome:
         truth: See ``Truth``.
         outdated: Whether the answer served had changed since it was stored.
         stale: Whether the answer served was past its time to live.
+        wanted: Whether it needed a call of its own, whether or not the model took it.
         latency_s: Seconds to the whole answer, or to the failure.
         usd: What the model's answer to it costs; paid by who called, saved by who did not.
         calls_s: When each request reached the model, refused ones and those aside among them.
@@ -79,6 +80,7 @@ class Outcome:
     truth: Codes
     outdated: Mask
     stale: Mask
+    wanted: Mask
     latency_s: Floats
     usd: Floats
     calls_s: Floats
@@ -189,6 +191,7 @@ class Outcome:
             "outdated_per_hit": _share(outdated, hits),
             "stale": float(stale),
             "stale_per_hit": _share(stale, hits),
+            "wanted": float(self.wanted[chosen].sum()),
             "upstream": float(calls),
             "traffic": _share(calls, requests),
             "failed": float(failed),

@@ -106,11 +106,10 @@ def open_engine(config: Config, embedder: Embedder, clock: Clock, *, hashed: boo
 def prices_of(config: Config, workload: Workload) -> NDArray[np.float64]:
     """Return what the model's answer to each request costs in US dollars, shape ``(n,)``.
 
-    The price is that of the workload's model, or the only one that is configured; without one all
-    is free.
+    The price is that of the workload's model, or else the only one that is configured; without one
+    all is free.
     """
-    given = config.settings.prices
-    price = config.prices.of(workload.model)
+    price, given = config.prices.of(workload.model), config.settings.prices
     if price is None and len(given) == 1:
         price = config.prices.of(*given)
     if price is None:

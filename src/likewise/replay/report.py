@@ -29,6 +29,12 @@ _ROWS = (
     ("wrong per request", "wrong_per_request", "{:.2%}", "of all requests"),
     ("outdated per hit", "outdated_per_hit", "{:.2%}", "right once, and changed since"),
     ("stale per hit", "stale_per_hit", "{:.2%}", "past its time to live, as the policy allows"),
+    (
+        "calls wanted",
+        "wanted",
+        "{:,.0f}",
+        "misses and bypasses, whether or not the model took them",
+    ),
     ("requests to the model", "upstream", "{:,.0f}", "each try, audits and refreshes among them"),
     ("of these refused", "refused", "{:,.0f}", "429"),
     ("failed", "failed_share", "{:.2%}", "requests that got no answer"),
@@ -114,13 +120,17 @@ def _cell(found: dict[str, float], shape: str, several: bool) -> str:
 def _differences(found: Found) -> str:
     lines = []
     for name, row in found["seeds"]["differences"].items():
-        less = row["traffic_reduction"]
-        bounds = "" if less["low"] is None else f" ({less['low']:.1%} to {less['high']:.1%})"
         lines.append(
-            f"<p><b>{escape(name)}</b> sends {less['mean']:.1%}{bounds} fewer requests to the "
-            "model than the first policy.</p>"
+            f"<p><b>{escape(name)}</b> wants {_less(row['wanted_reduction'])} fewer calls and "
+            f"sends {_less(row['traffic_reduction'])} fewer requests to the model than the first "
+            "policy.</p>"
         )
     return "\n".join(lines)
+
+
+def _less(found: dict[str, float]) -> str:
+    bounds = "" if found["low"] is None else f" ({found['low']:.1%} to {found['high']:.1%})"
+    return f"{found['mean']:.1%}{bounds}"
 
 
 def _rates(found: Found) -> Any:

@@ -59,6 +59,7 @@ class Run:
         count = len(workload)
         self._way, self._truth = bytearray(count), bytearray(count)
         self._outdated, self._stale = bytearray(count), bytearray(count)
+        self._wanted = bytearray(count)
         self._latency = array("d", bytes(8 * count))
         self._pressure = array("d")
         self._audits = self._refreshed = 0
@@ -161,6 +162,7 @@ class Run:
             flight.riders.append(place)
             return
         self._way[place] = Way.CALLED
+        self._wanted[place] = True
         keeps = shares or (isinstance(decision, Bypass) and decision.store)
         flight = self._flight(place, request, lookup, decision, riders=[place], keeps=keeps)
         if shares:
@@ -289,6 +291,7 @@ class Run:
             truth=np.frombuffer(self._truth, np.int8),
             outdated=np.frombuffer(self._outdated, np.bool_),
             stale=np.frombuffer(self._stale, np.bool_),
+            wanted=np.frombuffer(self._wanted, np.bool_),
             latency_s=np.array(self._latency),
             usd=np.array(self._usd),
             calls_s=np.array(self._calls.sent_s),

@@ -56,9 +56,9 @@ class Compared:
     def differences(self) -> dict[str, dict[str, Estimate]]:
         """Return by policy but the first how much each figure is above the first policy's.
 
-        The policies meet the same requests under a seed, so the differences are paired; and
-        ``traffic_reduction`` is the share of the first policy's calls to the model that a policy
-        does without.
+        The policies meet the same requests under a seed, so the differences are paired.
+        ``traffic_reduction`` is the share of the first policy's requests to the model that a policy
+        does without, ``wanted_reduction`` the same of the calls that were wanted.
         """
         tables = self._tables()
         first, *others = tables
@@ -68,10 +68,11 @@ class Compared:
                 key: [mine - base for mine, base in zip(values, tables[first][key], strict=True)]
                 for key, values in tables[name].items()
             }
-            calls = zip(tables[name]["upstream"], tables[first]["upstream"], strict=True)
-            pairs["traffic_reduction"] = [
-                1.0 - mine / base if base else 0.0 for mine, base in calls
-            ]
+            for key, title in (("upstream", "traffic"), ("wanted", "wanted")):
+                both = zip(tables[name][key], tables[first][key], strict=True)
+                pairs[f"{title}_reduction"] = [
+                    1 - mine / base if base else 0.0 for mine, base in both
+                ]
             found[name] = {key: estimate(values) for key, values in pairs.items()}
         return found
 
