@@ -28,7 +28,14 @@ from likewise.bench.prompts import (
     read_prompts,
     sample,
 )
-from likewise.cli.output import JsonOption, console, print_json, progress, require_folder
+from likewise.cli.output import (
+    JsonOption,
+    console,
+    one_thread_each,
+    print_json,
+    progress,
+    require_folder,
+)
 from likewise.config import Config, EmbeddingSettings, Policies
 from likewise.config import load as load_config
 from likewise.durations import seconds
@@ -339,6 +346,7 @@ def breakeven(
 ) -> None:
     """Break-even hit rate of a remote vector database and of Likewise, for a call of 500 ms."""
     breaking_even.require_postgres(postgres)
+    one_thread_each()
     delay_s = seconds(delay, what="--delay")
     embedder = embedder_of(EmbeddingSettings())
     with progress("looking up") as report:

@@ -43,6 +43,17 @@ class WrongUsageError(LikewiseError):
 Report = Callable[[int, int], None]
 
 
+def one_thread_each() -> None:
+    """Let every linear algebra call of this process run on the thread it is made on.
+
+    Vectors are small: threads that wait for each other cost more than they bring, on a machine that
+    is busy ten times as much.
+    """
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - only those who serve need it
+
+    threadpool_limits(1, user_api="blas")
+
+
 def require_folder(path: Path, option: str) -> None:
     """Check that a file may be written where an option says, before the work and not after it.
 

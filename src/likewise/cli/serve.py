@@ -22,6 +22,7 @@ from likewise.cli.output import (
     JsonOption,
     StoreOption,
     errors,
+    one_thread_each,
     print_line,
     rebuilding,
 )
@@ -59,6 +60,7 @@ def serve(
     from likewise.gateway.upstream import base_url_of, without_userinfo  # noqa: PLC0415 - see the top
 
     _log()
+    one_thread_each()
     settings = config_of(config, store=store)
     if upstream is not None:
         settings.settings.upstream.base_url = upstream

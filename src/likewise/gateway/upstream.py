@@ -43,6 +43,10 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset({"host", "content-length", "expect"})
 """Headers of a request that belong to the connection it came on, and are made anew."""
 
+_KEEP_ALIVE_S = 4.0
+"""How long an idle connection is kept: less than the 5 s after which uvicorn, and with it vLLM and
+many others, closes its end. A request that is sent into that moment is lost."""
+
 _KEYS = ("authorization", "api-key", "x-api-key")
 """Where a client puts its key."""
 
@@ -108,7 +112,7 @@ class Upstream:
     async def open(self) -> None:
         """Make the connection pool."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
             timeout=self._timeout,
             auto_decompress=False,
             # A cookie the model sets belongs to one client, not to all who share this pool.

@@ -100,7 +100,17 @@ class Outcome:
         """
         chosen = self.at_s >= at_s
         calls = self.calls_s >= at_s
-        columns = ("at_s", "category", "way", "truth", "outdated", "stale", "latency_s", "usd")
+        columns = (
+            "at_s",
+            "category",
+            "way",
+            "truth",
+            "outdated",
+            "stale",
+            "latency_s",
+            "usd",
+            "wanted",
+        )
         return replace(
             self,
             **{name: getattr(self, name)[chosen] for name in columns},
