@@ -198,11 +198,11 @@ def overloaded(found: Scenario, known: Embedded, folder: Path | None = None) -> 
 def _with_warming(arrivals: Arrivals, warm_s: float) -> Arrivals:
     """Return as many evenly spaced requests for short answers, and then the arrivals."""
     count = len(arrivals)
-    nothing = np.zeros(count, np.int64)
+    shortest = np.ones(count, np.int64)
     return Arrivals(
         np.concatenate([np.arange(count) / WARM_RATE, warm_s + arrivals.times_s]),
         np.concatenate([arrivals.input_tokens, arrivals.input_tokens]),
-        np.concatenate([nothing, arrivals.output_tokens]),
+        np.concatenate([shortest, arrivals.output_tokens]),
     )
 
 
@@ -363,7 +363,8 @@ def _judged(found: Scenario, answers: Sequence[Answered], upstream: int) -> dict
         "wrong_per_hit": wrong / max(hits, 1),
         "outdated_per_hit": outdated / max(hits, 1),
         "stale_per_hit": stale / max(hits, 1),
-        "failed": len(pairs) - len(answered),
+        # Those that were to warm the cache count as well: without them the figures mean nothing.
+        "failed": sum(answer.status != 200 for answer in answers),
         "hit_s": float(np.median(served)) if served else 0.0,
     }
 
