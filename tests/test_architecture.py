@@ -24,7 +24,8 @@ INNER_ORDER = [
     *VALUES, "files", "page", "breaker", "load", "listener", "embed", "testing", "freshness",
     "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog", "stats",
     "faults", "naming", "feedback", "receipts", "upkeep", "rebuild", "learn", "teaching",
-    "lookup", "neighbours", "engine", "opening", "explain", "front", "aio", "cache",
+    "lookup", "neighbours", "keeping", "accounts", "engine", "opening", "explain",
+    "front", "aio", "cache",
 ]  # fmt: skip
 
 

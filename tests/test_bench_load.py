@@ -16,7 +16,7 @@ from likewise.testing import HashingEmbedder
 BASE = {"embedding": {"model": "hashing", "dimensions": 64}, "builtin_categories": False}
 PROMPTS = [
     Prompt(category, f"{category} question number {number}, please", f"{category}/{number}")
-    for category in ("prices", "code")
+    for category in ("sql", "code")
     for number in range(30)
 ]
 
@@ -38,7 +38,7 @@ def test_the_two_policies_differ_only_in_whether_they_follow_the_load() -> None:
     static, adaptive = found.configs["static"], found.configs["adaptive"]
     assert {**static, "load": None} == {**adaptive, "load": None}
     assert set(adaptive["load"]) - set(static["load"]) == {"stretch", "rise", "fall"}
-    assert static["categories"]["prices"]["ttl"] == pytest.approx(6.0)
+    assert static["categories"]["sql"]["ttl"] == pytest.approx(6.0)
 
 
 def test_the_workload_warms_the_cache_first() -> None:
@@ -49,7 +49,7 @@ def test_the_workload_warms_the_cache_first() -> None:
     assert (found.workload.output_tokens[~measured] == 1).all()
     assert found.workload.output_tokens[measured].mean() > 100
     names = [found.workload.questions[place].category for place in found.workload.question_of]
-    assert 0.4 < np.mean([name == "prices" for name in names]) < 0.6
+    assert 0.4 < np.mean([name == "sql" for name in names]) < 0.6
 
 
 def test_the_capacity_is_a_little_too_small() -> None:

@@ -204,3 +204,40 @@ def test_it_stays_between_0_and_1(events: list[tuple[str, float, int]]) -> None:
             case _:
                 clock.now += amount
         assert 0.0 <= gauge.of("m") <= 1.0
+
+
+def test_silence_heals() -> None:
+    """A refusal, or a server's word, is over when its time is, whether or not anything happens."""
+    gauge, clock = load()
+    gauge.began("m")
+    gauge.ended("m", 0.0, 429, retry_after_s=1.0)
+    gauge.sampled("n", ServerSample(running=1, waiting=9), valid_s=6.0)
+    clock.now += 1.0
+    assert gauge.of("m") > 0.5
+    clock.now += 3_600.0
+    assert gauge.of("m") == 0.0
+    assert gauge.of("n") == 0.0
+
+
+def test_asking_often_changes_nothing() -> None:
+    """The pressure at a time is the same however often it was looked at before."""
+    seen = []
+    for looks in (1, 50):
+        gauge, clock = load(fall_s=10.0)
+        gauge.began("m")
+        gauge.ended("m", 0.0, 429, retry_after_s=2.0)
+        for _ in range(looks):
+            clock.now += 10.0 / looks
+            gauge.of("m")
+        seen.append(gauge.of("m"))
+    assert seen[0] == pytest.approx(seen[1], abs=0.05)
+    assert 0.2 < seen[0] < 0.9
+
+
+def test_servers_of_one_model_count_together() -> None:
+    """An idle one does not silence a busy one."""
+    gauge, clock = load()
+    gauge.sampled("m", ServerSample(running=4, waiting=8), valid_s=60.0, source="a")
+    gauge.sampled("m", ServerSample(running=0, waiting=0), valid_s=60.0, source="b")
+    clock.now += 5.0
+    assert gauge.of("m") > 0.9

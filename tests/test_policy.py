@@ -52,6 +52,12 @@ def controls(**values: Any) -> Request:
         (ask(candidate(expires_at=NOW - 5), stale_while_revalidate=5.0), Miss, Reason.STALE),
         (ask(candidate(expires_at=NOW - 1), stale_if_error=5.0), Miss, Reason.STALE),
         (
+            # The category's time to live was longer when this was stored, or its caller chose it.
+            ask(candidate(created_at=NOW - 150, expires_at=NOW - 10), ttl=200.0, calm=POLICY),
+            Miss,
+            Reason.STALE,
+        ),
+        (
             ask(candidate(created_at=NOW - 150, expires_at=NOW - 50), ttl=200.0, calm=POLICY),
             Hit,
             Reason.STRETCHED,

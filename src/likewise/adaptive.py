@@ -94,8 +94,7 @@ def longest_delay_s(policy: Category, terms: Adapting) -> float:
 def _stretched(policy: Category, ttl_s: float, share: float, terms: Adapting) -> float:
     longest = ttl_s * (1.0 + terms.stretch * share)
     if policy.ttl_limit is not None:
-        limit = max(float(policy.ttl_limit), ttl_s)
-        longest = min(limit, longest) if terms.stretch else ttl_s + (limit - ttl_s) * share
+        longest = min(max(float(policy.ttl_limit), ttl_s), longest)
     if policy.stale_under_pressure is not None and share >= terms.stale_above:
         longest += float(policy.stale_under_pressure)
     return longest

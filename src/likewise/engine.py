@@ -13,16 +13,13 @@ belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, `
 
 from __future__ import annotations
 
-import logging
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
-
+from likewise.accounts import Accounts
 from likewise.adaptive import STEADY, Adapting, longest_delay_s
 from likewise.catalog import Catalog
 from likewise.category import DEFAULT, Category
@@ -30,17 +27,18 @@ from likewise.classify import Classifier
 from likewise.classify.nearest import Nearest
 from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
 from likewise.embed import Embedder, Vectors
-from likewise.entry import UNNAMED, Entry, Provenance, exact_key, new_entry_id
+from likewise.entry import UNNAMED, Entry, Provenance, exact_key
 from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.freshness import CHANGES_MEMO, Changes
-from likewise.index import Match, Record
+from likewise.index import Record
+from likewise.keeping import Keeper
 from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging
 from likewise.learn.learner import Learner, Terms
-from likewise.ledger import Ledger, LedgerTerms, account, by_tenant
+from likewise.ledger import LedgerTerms
 from likewise.listener import Listener
 from likewise.load import Load, LoadTerms
 from likewise.lookup import InForce, Lookup
@@ -63,16 +61,12 @@ from likewise.pools import room_of
 from likewise.rebuild import Progress, rebuild
 from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
-from likewise.sources import NO_SOURCES, Versions, written
-from likewise.stats import Stats, report
+from likewise.sources import NO_SOURCES, Versions
+from likewise.stats import Stats
 from likewise.stores import Store
-from likewise.teaching import Teaching, may_learn
+from likewise.teaching import Teaching
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
-
-logger = logging.getLogger("likewise")
-
-_KEY_LOCKS = 64
 
 D = TypeVar("D", Decision, Decision | None)
 
@@ -135,7 +129,6 @@ class Engine:
         self.clock = clock
         self.load = Load(load, clock=time.monotonic if clock is time.time else clock)
         self.stats = Stats()
-        self.ledger = Ledger(ledger)
         self._embed_usd = embed_usd
         self.faults = Faults(self.stats)
         self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
@@ -147,7 +140,6 @@ class Engine:
         self.room = room_of(policies, max_entries=max_entries, max_bytes=max_bytes)
         self.receipts = Receipts()
         self._vectors = VectorMemo(embedder)
-        self._keeping = [threading.Lock() for _ in range(_KEY_LOCKS)]
         self.upkeep = Upkeep(
             store=store,
             catalog=self.catalog,
@@ -169,7 +161,6 @@ class Engine:
         self.changes = Changes()
         if (known := store.memo(CHANGES_MEMO)) is not None:
             self.changes.load(known)
-        self._listener: Listener | None = None
         self.audits_aside = False
         """Whether the front door audits hits off the caller's path; else an audit is a miss."""
         self.force.judging = self._briefed(
@@ -193,6 +184,23 @@ class Engine:
         self._feedback = Feedback(store)
         self._near = Neighbours(
             catalog=self.catalog, feedback=self._feedback, clock=clock, force=self.force
+        )
+        self._keeper = Keeper(
+            store=store,
+            catalog=self.catalog,
+            near=self._near,
+            force=self.force,
+            changes=self.changes,
+            stats=self.stats,
+            embedder=embedder.name,
+            clock=clock,
+        )
+        self._accounts = Accounts(
+            stats=self.stats,
+            catalog=self.catalog,
+            changes=self.changes,
+            force=self.force,
+            terms=ledger,
         )
         self.upkeep.evict()
 
@@ -389,75 +397,14 @@ class Engine:
             or (bypass is not None and not bypass.store)
         ):
             return None
-        now = self.clock()
-        lifetimes = [t for t in (policy.ttl_s, request.controls.ttl_s) if t is not None]
-        vector = self._vector_to_keep(lookup)
-        entry = Entry(
-            id=entry_id or new_entry_id(),
-            scope=lookup.scope,
-            category=policy.name,
-            question=request.question,
-            answer=answer,
-            created_at=now,
-            expires_at=now + min(lifetimes) if lifetimes else None,
-            vector=None if vector is None else vector.astype(np.float16),
-            embedder="" if vector is None else self.embedder.name,
-            epoch=policy.epoch,
-            tenant=request.scope.tenant,
-            namespace=request.scope.namespace,
-            named=lookup.key == lookup.pair,
-            sources=written(request.controls.sources, self.force.sources)
-            if sources is None
-            else sources,
-            provenance=provenance or Provenance(),
+        entry = self._keeper.keep(
+            lookup,
+            self._vector_to_keep(lookup),
+            answer,
+            provenance=provenance,
+            entry_id=entry_id,
+            sources=sources,
         )
-        record = Record(
-            entry.id,
-            lookup.key,
-            lookup.scope,
-            policy.name,
-            # Only guards read it: what is never compared need not be held in memory.
-            request.question if vector is not None else "",
-            now,
-            entry.expires_at,
-            policy.epoch,
-            entry.answer_digest,
-            tenant=entry.tenant,
-            size=entry.size,
-            cost=entry.cost,
-            sources=entry.sources,
-        )
-        # Two answers to one question must reach the store and the index in the same order.
-        # Found before the entry itself is among them; a request that was considered has them.
-        near: list[Match] = []
-        teaching = self.force.teaching if vector is not None and may_learn(policy) else None
-        waits = teaching is not None and teaching.learner.awaits(lookup.pair)
-        if vector is not None and not waits and (teaching is not None or self.listener is not None):
-            near = self._near.nearest(lookup, vector, -1.0)
-        with self._keeping[lookup.key[0] % len(self._keeping)]:
-            self.store.put(entry)
-            before = self.catalog.add(record, vector)
-        if before is not None and before.answer and record.answer:
-            gap_s = now - before.created_at
-            changed = before.answer != record.answer
-            self.changes.add(policy.name, gap_s, changed=changed)
-            if self.listener is not None:
-                self.listener.renewed(policy.name, gap_s, changed=changed)
-        if teaching is not None:
-            teaching.learn(lookup.pair, request.question, policy, answer, near)
-        elif near:
-            self._tell(lookup, near[0], record.answer)
-        if self.force.judging is not None:
-            self.force.judging.learn([(policy.name, request.question)])
-        self.stats.add(policy.name, stored=1)
-        if entry.provenance.latency_s is not None:
-            self.stats.model(
-                policy.name,
-                tenant=entry.tenant,
-                seconds=entry.provenance.latency_s,
-                usd=entry.provenance.cost_usd,
-                tokens=entry.provenance.total_tokens,
-            )
         self.upkeep.evict()
         self.tidy_now_and_then()
         return entry
@@ -526,28 +473,16 @@ class Engine:
 
     def statistics(self) -> dict[str, Any]:
         """Return the statistics since the start, ready for JSON."""
-        counters = self.stats.by_category()
-        categories = report(counters, self.catalog.counts())
-        held = self.catalog.byte_counts()
-        for name, found in categories.items():
-            found["freshness"] = self.changes.report(self.force.policies.of(name))
-            found["bytes"] = held.get(name, 0)
-            found["guaranteed_entries"] = int(self.room.guaranteed_entries.get(name, 0))
-            found["eviction"] = self.force.policies.of(name).eviction
-            found["ledger"] = self._account(counters.get(name, {}), name)
-        if self.learner is not None:
-            for name, found in categories.items():
-                found["learning"] = self.learner.report(self.force.policies.of(name))
         return {
             "entries": len(self.catalog),
             "max_entries": self.max_entries,
-            "bytes": sum(held.values()),
+            "bytes": sum(self.catalog.byte_counts().values()),
             "max_bytes": self.max_bytes,
             "store": self.store.url,
             "embedder": self.embedder.name,
             "index": self.catalog.sizes(),
             "load": self.load.report(),
-            "categories": categories,
+            "categories": self._accounts.by_category(self.room),
         }
 
     def adopt(
@@ -581,7 +516,7 @@ class Engine:
     def tidy(self) -> None:
         """Delete what has expired, save statistics and labels, follow other processes' labels."""
         self.upkeep.tidy()
-        self._weigh()
+        self._accounts.weigh(self.clock())
         self._save_changes()
         if self.learner is not None:
             self.learner.follow()
@@ -602,11 +537,11 @@ class Engine:
     @property
     def listener(self) -> Listener | None:
         """Who keeps a log of what is learned, if anybody."""
-        return self._listener
+        return self._keeper.listener
 
     @listener.setter
     def listener(self, listener: Listener | None) -> None:
-        self._listener = listener
+        self._keeper.listener = listener
         if self.force.teaching is not None:
             self.force.teaching.listener = listener
 
@@ -614,18 +549,6 @@ class Engine:
     def learner(self) -> Learner | None:
         """What learns in service, if anything does."""
         return None if self.force.teaching is None else self.force.teaching.learner
-
-    def _weigh(self) -> None:
-        """Look which categories do not earn what they cost, and let them rest if that is wished."""
-        for name in self.ledger.weigh(self.stats.by_category(), self.clock()):
-            logger.warning(
-                "category %s: its hits by meaning save less than looking for them costs; %s",
-                name,
-                "it is served by the exact tier only for now"
-                if self.ledger.terms.switch
-                else "exact_only: true would serve it better",
-            )
-        self.force.resting = self.ledger.resting
 
     def _save_changes(self) -> None:
         data = self.changes.take()
@@ -636,15 +559,6 @@ class Engine:
                 self.faults.report(DEFAULT, "store", error)
 
     # -- inside -----------------------------------------------------------------------------------
-
-    def _account(self, counters: Mapping[str, float], name: str) -> dict[str, Any]:
-        terms = self.ledger.terms
-        return {
-            **account(counters, terms),
-            "proposal": "exact-only" if name in self.ledger.proposed else None,
-            "resting": name in self.ledger.resting,
-            "tenants": by_tenant(counters, terms),
-        }
 
     def _forgotten(self, entry_ids: Sequence[str] | None) -> None:
         """Let go of what is remembered of entries, or of everything, that was deleted."""
@@ -690,21 +604,6 @@ class Engine:
         """Return an unnamed lookup under the policy of the entry that equals its question."""
         policy = self.force.policy((record.category,), lookup.request, lookup.pressure)
         return replace(lookup, policy=policy)
-
-    def _tell(self, lookup: Lookup, nearest: Match, answer: int) -> None:
-        """Tell the log what a fresh answer says of the nearest entry, where nothing is learned."""
-        record, similarity = nearest
-        if self.listener is None or not answer or not record.answer:
-            return
-        self.listener.label(
-            lookup.policy.name,
-            lookup.request.question,
-            kind="similarity",
-            score=similarity,
-            right=answer == record.answer,
-            propensity=1.0,
-            audited=False,
-        )
 
     def _count_naming(self, lookup: Lookup) -> None:
         naming = lookup.naming

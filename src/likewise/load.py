@@ -49,6 +49,9 @@ _HALF_LIFE_S = 10.0
 _FREE_CACHE = 0.85
 """Share of a server's KV cache from which on its use is a demand; it is 1 when all is used."""
 
+_STEP_S, _MOST_STEPS = 0.5, 64
+"""How long a state is good without an event, and into how many parts a longer time is cut."""
+
 _LEAST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 """How long a refusal for load holds the pressure up: what it asks for, within these bounds."""
 
@@ -122,8 +125,8 @@ class _Gauge:
     failing: float = 0.0
     failing_at: float = -math.inf
     paused_until: float = 0.0
-    sample: float = 0.0
-    sample_until: float = 0.0
+    samples: dict[str, tuple[ServerSample, float]] = field(default_factory=dict)
+    """By who said it, with until when it is believed."""
 
 
 class Load:
@@ -151,10 +154,25 @@ class Load:
         now = self._clock()
         return max(self._in_force(name, now) for name in (model, ANY))
 
+    def _refreshed(self, gauge: _Gauge, now: float) -> _State:
+        """Return a gauge's state, brought up to now when its last event is some time ago.
+
+        Demands fade, and pauses end, without anything happening. Somebody who writes is not waited
+        for: the state is as good as it was.
+        """
+        if now - gauge.state.at > _STEP_S and self._lock.acquire(blocking=False):
+            try:
+                self._move(gauge, now)
+            finally:
+                self._lock.release()
+        return gauge.state
+
     def report(self) -> dict[str, dict[str, Any]]:
         """Return each model's pressure with what it comes from, ready for JSON."""
         now = self._clock()
         with self._lock:
+            for gauge in self._gauges.values():
+                self._move(gauge, now)
             return {
                 name: {
                     "pressure": self._in_force(name, now),
@@ -233,34 +251,45 @@ class Load:
         finally:
             self.ended(model, self._clock() - began, status)
 
-    def sampled(self, model: str, sample: ServerSample, *, valid_s: float) -> None:
-        """Take what a model's server says of itself, which is believed for ``valid_s``."""
+    def sampled(
+        self, model: str, sample: ServerSample, *, valid_s: float, source: str = ""
+    ) -> None:
+        """Take what a model's server says of itself, which is believed for ``valid_s``.
+
+        Servers of one model, told apart by ``source``, count together.
+        """
         now = self._clock()
         with self._lock:
             gauge = self._gauge(model, now)
-            gauge.sample, gauge.sample_until = sample.demand, now + valid_s
+            gauge.samples[source] = (sample, now + valid_s)
             self._move(gauge, now)
 
     # -- inside -----------------------------------------------------------------------------------
 
     def _gauge(self, model: str, now: float) -> _Gauge:
+        """Return a model's gauge, brought up to now before anything is changed in it."""
         gauge = self._gauges.get(model)
         if gauge is None and len(self._gauges) >= _MOST_MODELS:
             model = _OTHER
             gauge = self._gauges.get(model)
         if gauge is None:
             gauge = self._gauges[model] = _Gauge(_State(at=now))
+        self._move(gauge, now)
         return gauge
 
     def _move(self, gauge: _Gauge, now: float) -> None:
-        """Bring a gauge up to now, and set what it moves towards from here."""
-        level = self._level(gauge.state, now)
-        gauge.state = _State(
-            level,
-            now,
-            max(self._demands(gauge, now).values()),
-            self._engaged(gauge.state, level),
-        )
+        """Bring a gauge up to now, and set what it moves towards from here.
+
+        After a time without events it goes there by steps: demands fade on the way.
+        """
+        state = gauge.state
+        steps = min(max(int((now - state.at) / _STEP_S), 1), _MOST_STEPS)
+        for step in range(1, steps + 1):
+            at = now if step == steps else state.at + (now - state.at) / (steps - step + 1)
+            level = self._level(state, at)
+            target = max(self._demands(gauge, at).values())
+            state = _State(level, at, target, self._engaged(state, level))
+        gauge.state = state
 
     def _level(self, state: _State, now: float) -> float:
         gap = state.value - state.target
@@ -274,7 +303,7 @@ class Load:
         gauge = self._gauges.get(model) or self._gauges.get(_OTHER)
         if gauge is None:
             return 0.0
-        state = gauge.state
+        state = self._refreshed(gauge, now)
         level = self._level(state, now)
         return _clipped(level) if self._engaged(state, level) else 0.0
 
@@ -285,7 +314,7 @@ class Load:
                 _faded(gauge.failing, now - gauge.failing_at), _TOLERATED_FAILURES, _FULL_FAILURES
             ),
             "refusals": float(now < gauge.paused_until),
-            "server": gauge.sample if now < gauge.sample_until else 0.0,
+            "server": _together(gauge.samples, now),
         }
         if terms.max_in_flight is not None:
             share = len(gauge.started) / terms.max_in_flight
@@ -300,6 +329,19 @@ class Load:
             seen = _faded(gauge.first_token, now - gauge.first_token_at)
             demands["first_token"] = _ramp(seen / terms.target_first_token_s, 1, _BUSY_LATENCY)
         return demands
+
+
+def _together(samples: dict[str, tuple[ServerSample, float]], now: float) -> float:
+    """Return the demand of a model's servers: their requests summed, their fullest cache."""
+    known = [sample for sample, until in samples.values() if now < until]
+    if not known:
+        return 0.0
+    caches = [sample.cache for sample in known if sample.cache is not None]
+    return ServerSample(
+        sum(sample.running for sample in known),
+        sum(sample.waiting for sample in known),
+        max(caches, default=None),
+    ).demand
 
 
 def _blended(old: float, new: float, age_s: float) -> float:

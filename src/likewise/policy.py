@@ -384,13 +384,14 @@ def lateness_of(candidate: Dated, *, policy: Category, now: float) -> float:
 def _expiry(candidate: Dated, policy: Category) -> float | None:
     """Return when a candidate expires under a policy whose time to live load may have stretched.
 
-    One that its caller gave less time than its category would have had keeps to that.
+    Only a life that is the category's own is stretched, not one that the caller gave, or that the
+    category had before it was changed.
     """
     expires_at, ttl_s = candidate.expires_at, policy.ttl_s
     calm_s = None if policy.calm is None else policy.calm.ttl_s
     if expires_at is None or calm_s is None or ttl_s is None:
         return expires_at
-    if expires_at - candidate.created_at < calm_s - _ROUNDING_S:
+    if abs(expires_at - candidate.created_at - calm_s) > _ROUNDING_S:
         return expires_at
     return max(expires_at, candidate.created_at + ttl_s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 from likewise import ledger
 from likewise.policy import Bypass, Decision, Hit, Miss, Tier
+from likewise.scope import digest_of
 
 ADDITIVE = (
     "requests",
@@ -43,6 +45,8 @@ _FAULT = "fault."
 _MOST_TENANTS = 100
 _SHOWN = 12
 """Characters of the digest that stands for a tenant."""
+
+_DIGEST = re.compile(r"[0-9a-f]{32,}").fullmatch
 
 
 class Stats:
@@ -101,8 +105,13 @@ class Stats:
             if embed_usd:
                 saved["embed_usd"] = embed_usd
         saved[what] = 1
-        self.add(decision.category, requests=1, lookup_s=lookup_s, **saved)
-        self.add(decision.category, **{_REASON + decision.reason: 1})
+        self.add(
+            decision.category,
+            requests=1,
+            lookup_s=lookup_s,
+            **{_REASON + decision.reason: 1},
+            **saved,
+        )
         if tenant:
             prefix = self._prefix(tenant)
             self.add(decision.category, **{prefix + name: value for name, value in saved.items()})
@@ -124,8 +133,8 @@ class Stats:
         if prefix is None:
             if len(self._tenants) >= _MOST_TENANTS:
                 return f"{ledger.TENANT}other."
-            shown = tenant[:_SHOWN].replace(".", "-")
-            prefix = self._tenants[tenant] = f"{ledger.TENANT}{shown}."
+            digest = tenant if _DIGEST(tenant) else digest_of("tenant", tenant).hex()
+            prefix = self._tenants[tenant] = f"{ledger.TENANT}{digest[:_SHOWN]}."
         return prefix
 
     def fault(self, category: str, kind: str) -> None:

@@ -62,7 +62,7 @@ class Teaching:
             judging=judging,
             store=store,
             embedder=embedder,
-            budgets_of=lambda name: policy_of(name).budgets,
+            policy_of=policy_of,
             claims=claims,
             terms=terms,
             fault=lambda kind, error: faults.report(DEFAULT, kind, error),

@@ -222,7 +222,8 @@ def test_a_log_tells_what_a_plan_needs() -> None:
               lookup_s=0.002, question_hash=str(at))
         for at in range(601)
     ]  # fmt: skip
-    answers = [Event("answer", 1.0, status=200, completion_tokens=100, latency_s=1.0)] * 9
+    kept = Event("answer", 1.0, status=200, completion_tokens=100, latency_s=1.0, entry_id="e")
+    answers = [kept] * 9
     answers.append(Event("answer", 1.0, status=500))
     told = inputs_of(Logged({"faq": History(requests)}, answers, 600.0))
     assert told["requests_per_day"] == pytest.approx(601 * 144)
@@ -255,8 +256,9 @@ def test_advice_names_what_to_change(tmp_path: Path) -> None:
     [
         ("", "holds no request"),
         ("not json\n", "line 1"),
-        ('{"event": "label", "right": true, "propensity": 0}\n', "propensity"),
-        ('{"event": "label", "propensity": 0.5}\n', "right"),
+        ('{"event": "request"}\n', "line 1: .*`t`"),
+        ('{"event": "label", "t": 1, "right": true, "propensity": 0}\n', "propensity"),
+        ('{"event": "label", "t": 1, "propensity": 0.5}\n', "right"),
     ],
 )
 def test_bad_logs_are_one_clear_line(tmp_path: Path, text: str, said: str) -> None:

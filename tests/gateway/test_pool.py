@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -31,11 +31,17 @@ def several() -> Iterator[Several]:
     with ExitStack() as stack:
 
         def start(
-            count: int, load: dict[str, Any] | None = None, **first: Any
+            count: int,
+            load: dict[str, Any] | None = None,
+            *,
+            each: Sequence[dict[str, Any]] = (),
+            **first: Any,
         ) -> tuple[str, list[ScriptedModel]]:
             models = [ScriptedModel() for _ in range(count)]
             replicas = [{"base_url": stack.enter_context(running(model))} for model in models]
             replicas[0].update(first)
+            for replica, own in zip(replicas, each, strict=False):
+                replica.update(own)
             config = parse(
                 {
                     "upstream": {"api_key": "ours", "replicas": replicas},
@@ -319,6 +325,86 @@ def test_pressure_is_in_the_metrics(gateway: Gateway, clock: FakeClock) -> None:
     assert gateway.metric("likewise_pressure", model="stand-in-1") > 0.9
 
 
+def test_waiting_for_one_model_does_not_stop_another(several: Several) -> None:
+    """Each model has a line of its own, for the same tenant as well."""
+    url, models = several(2, {"max_in_flight": 1}, each=[{"models": ["a"]}, {"models": ["b"]}])
+    busy = Asked(url, {**chat("busy"), "model": "a"})
+    call = models[0].call()
+    waiting = [Asked(url, {**chat(f"waits {n}"), "model": "a"}) for n in range(2)]
+    in_line(url, 2)
+    other = Asked(url, {**chat("other"), "model": "b"})
+    models[1].call().answer(completion())
+    assert other.response.status == 200
+    call.answer(completion())
+    for _ in waiting:
+        models[0].call().answer(completion())
+    assert [asked.response.status for asked in (busy, *waiting)] == [200] * 3
+
+
+def test_who_crowds_the_line_gives_way(
+    open_gateway: Open, model: tuple[ScriptedModel, str]
+) -> None:
+    """One client's many requests leave room for another's first."""
+    scripted, url = model
+    settings = {"load": {"max_wait": "20s", "max_in_flight": 1, "max_waiting": 3}}
+    gateway = open_gateway(settings, model_url=url)
+    first = Asked(gateway.url, chat("first"), authorization="Bearer a")
+    call = scripted.call()
+    crowd = [Asked(gateway.url, chat(f"q{n}"), authorization="Bearer a") for n in range(3)]
+    wait_for(lambda: gateway.metric("likewise_waiting") == 3)
+    modest = Asked(gateway.url, chat("modest"), authorization="Bearer b")
+    wait_for(lambda: gateway.metric("likewise_refused_total") == 1)
+    call.answer(completion())
+    for _ in range(3):
+        scripted.call().answer(completion())
+    assert modest.response.status == 200
+    assert sorted(asked.response.status for asked in crowd) == [200, 200, 503]
+    assert first.response.status == 200
+
+
+def test_one_that_refuses_is_not_asked_over_and_over(several: Several) -> None:
+    """While the other one is full its refusal is passed on."""
+    url, models = several(2, {"max_in_flight": 1, "max_wait": None})
+    held = Asked(url, chat("held"))
+    wait_for(lambda: any(model.waiting for model in models))
+    busy, free = sorted(models, key=lambda model: -model.waiting)
+    call = busy.call()
+    asked = Asked(url, chat("two"))
+    refusal = free.call()
+    refusal.start(429)
+    refusal.finish(b"no")
+    assert asked.response.status == 429
+    assert free.waiting == 0
+    assert standing(url)["failovers"] == 0
+    call.answer(completion())
+    assert held.response.status == 200
+
+
+def test_our_own_refusal_is_no_failure_of_the_model(
+    open_gateway: Open, model: tuple[ScriptedModel, str], clock: FakeClock
+) -> None:
+    """A stale answer for 429 is a choice of its own, whoever says 429."""
+    scripted, url = model
+    settings = {
+        "load": {"max_wait": "200ms"},
+        "upstream": {"api_key": "ours"},
+        "defaults": {"ttl": 60, "stale_if_error": "1h"},
+        "builtin_categories": False,
+    }
+    gateway = open_gateway(settings, model_url=url)
+    asked = Asked(gateway.url, chat("one"))
+    scripted.call().answer(completion("kept"))
+    assert asked.response.status == 200
+    gateway.settle()
+    clock.advance(120.0)
+    refused = Asked(gateway.url, chat("two"))
+    call = scripted.call()
+    call.start(429, [("retry-after", "30")])
+    call.finish()
+    assert refused.response.status == 429
+    assert Asked(gateway.url, chat("one")).response.status == 429
+
+
 def test_a_url_and_replicas_are_refused_together() -> None:
     """Which of them would be meant?"""
     config = parse({"upstream": {"base_url": "http://a", "replicas": [{"base_url": "http://b"}]}})
@@ -338,7 +424,9 @@ def test_retry_after_is_read(value: str, least: float, most: float) -> None:
     assert least <= found <= most
 
 
-@pytest.mark.parametrize("value", [None, "", "soon", "Wed, 99 Foo"])
+@pytest.mark.parametrize(
+    "value", [None, "", "soon", "Wed, 99 Foo", "Mon, 01 Jan 2024 00:00:00 +9999999999999"]
+)
 def test_what_is_no_retry_after_is_none(value: str | None) -> None:
     """Servers write all sorts of things."""
     assert _retry_after_s(value) is None

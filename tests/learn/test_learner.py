@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from likewise import Cache, Hit, Miss
+from likewise import Cache, Category, Hit, Miss
 from likewise.config import parse
 from likewise.errors import ConfigError, StoreError
 from likewise.learn.audit import Auditor
 from likewise.learn.evidence import NO_TOKENS
 from likewise.learn.features import NAMES
+from likewise.learn.judging import Judging
+from likewise.learn.learner import Learner, Terms
 from likewise.learn.lessons import Lesson, Lessons, pack, unpack
 from likewise.policy import Reason
 from likewise.stores import MemoryStore, open_store
@@ -214,7 +216,7 @@ def test_a_hit_that_is_stored_anew_is_no_audit(taught: str) -> None:
 def test_a_damaged_memo_or_label_costs_only_itself(taught: str) -> None:
     """The cache opens, and learns from the labels that can be read."""
     with open_store(taught) as store:
-        store.put_memo("learner-2", b"damaged")
+        store.put_memo("learner", b"damaged")
         store.add_labels([b"damaged"])
     with Cache.open(parse(settings(taught))) as cache:
         learner = cache._engine.learner
@@ -336,3 +338,30 @@ def test_learned_misses_say_what_is_missing() -> None:
         decision = cache.check("how do I undo a commit now", category="git")
     assert isinstance(decision, Miss)
     assert decision.reason is Reason.UNCERTIFIED
+
+
+def test_hits_that_only_load_allowed_are_judged_by_its_budget() -> None:
+    """Of a tuned policy as well: they are no drift of the budget without load."""
+    policy = Category(
+        "git", error_budget=0.02, pressure_budget=0.2, probability_threshold=0.9,
+        probability_floor=0.7,
+    )  # fmt: skip
+    alarms: list[str] = []
+    learner = Learner(
+        judging=Judging(None),
+        store=MemoryStore(),
+        embedder=EMBEDDER.name,
+        policy_of=lambda _: policy,
+        claims=2,
+        terms=Terms(),
+        fault=lambda _kind, error: pytest.fail(str(error)),
+        alarmed=alarms.append,
+    )
+    for number in range(3_000):
+        learner._audit("git", 0.8, wrong=number % 20 == 0, propensity=1.0)
+    assert not alarms
+    for number in range(3_000):
+        learner._audit("git", 0.95, wrong=number % 20 == 0, propensity=1.0)
+        if alarms:
+            return
+    pytest.fail("5 % wrong above the threshold is a drift from 2 %")

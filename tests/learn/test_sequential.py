@@ -178,3 +178,20 @@ def test_standings_survive_as_plain_data() -> None:
     again.restore(standings.to_dict())
     assert again.of("a", BUDGET) == standings.of("a", BUDGET)
     assert again.of("b", BUDGET).by == "alarm"
+
+
+def test_a_state_of_the_version_before_is_read() -> None:
+    """There a category had one claim, under its name alone."""
+    standings = Standings(risk=RISK, share=True, shares=1)
+    for _ in range(600):
+        standings.label("a", BUDGET, 0.999, wrong=False, propensity=1.0)
+    while not standings.audited("b", BUDGET, wrong=True, propensity=0.5):
+        pass
+    state = standings.to_dict()
+    old = {
+        **state, "own": dict(state["own"]), "alarms": dict(state["alarms"]), "alarmed": ["b"],
+    }  # fmt: skip
+    again = Standings(risk=RISK, share=True, shares=1)
+    again.restore(old)
+    assert again.of("a", BUDGET) == standings.of("a", BUDGET)
+    assert again.of("b", BUDGET).by == "alarm"

@@ -18,6 +18,7 @@ __all__ = ["Advice", "CategoryAdvice", "advise", "inputs_of", "read_events"]
 _DAY_S = 86_400.0
 _BYTES_PER_TOKEN = 4.0
 _LEAST_SECONDS = 60.0
+_OK = 200
 _LEAST_QUOTA_GAIN = 0.01
 
 
@@ -135,7 +136,7 @@ def inputs_of(logged: Logged) -> dict[str, float]:
         found["document_bytes"] = _BYTES_PER_TOKEN * median(tokens) + 1_500.0
     answered = [event for event in logged.answers if event.status is not None]
     if answered:
-        found["kept"] = sum(event.status == 200 for event in answered) / len(answered)
+        found["kept"] = sum(event.entry_id is not None for event in answered) / len(answered)
     return found
 
 
@@ -157,7 +158,11 @@ def _gain(
     if threshold is None or threshold.best is None or logged.seconds < _LEAST_SECONDS:
         return nothing
     ids = {event.id for event in history.requests}
-    answers = [event for event in logged.answers if event.id in ids and event.latency_s]
+    answers = [
+        event
+        for event in logged.answers
+        if event.id in ids and event.latency_s and event.status == _OK
+    ]
     if not answers:
         return nothing
     per_day = len(history.requests) * _DAY_S / logged.seconds

@@ -16,9 +16,10 @@ class Event(msgspec.Struct, frozen=True):
     """A line of the log, whatever its event; what an event does not have is ``None``."""
 
     event: str
-    t: float = 0.0
+    t: float
     id: str = ""
     tenant: str | None = None
+    entry_id: str | None = None
     category: str = DEFAULT
     scope: str | None = None
     question_hash: str | None = None

@@ -82,7 +82,8 @@ def measure(
 
     Returns:
         For ``remote`` (behind the delay), ``remote_local`` (without) and ``likewise``: medians
-        ``lookup_ms`` of a lookup that misses and ``hit_ms`` of one that hits, both with embedding,
+        ``lookup_ms`` of a lookup that misses and ``hit_ms`` of one that hits, with embedding,
+        except that most hits of Likewise are of its exact tier, which needs none;
         ``break_even`` for a model call of 500 ms, and ``break_even_by_model_ms``.
     """
     stored, fillers = _filled(embedder, entries)

@@ -275,6 +275,10 @@ def load(
     volatile: Annotated[
         float, typer.Option(help="Share of requests whose answers age.", min=0.0, max=1.0)
     ] = loading.VOLATILE_SHARE,
+    truth: Annotated[
+        float,
+        typer.Option(help="Time to live after which such an answer truly changes, in multiples."),
+    ] = loading.CALM_LIVES,
     rows: Annotated[int, typer.Option(help="Most prompts per category.", min=1)] = loading.ROWS,
     seed: Annotated[int, typer.Option(help="Seed of the workload.")] = 0,
     json: JsonOption = False,
@@ -295,6 +299,7 @@ def load(
         base=kept,
         compress=compress,
         volatile=volatile,
+        truth=truth,
         seed=seed,
     )
     found = scenario(law=law)

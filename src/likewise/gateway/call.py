@@ -162,9 +162,11 @@ class ModelCall:
             pause_s = timing.retry_after_s
             if pause_s is None and timing.status == TOO_MANY:
                 pause_s = PAUSE_S
-            if not replica.shares_key:
-                pause_s = None  # a refusal to one client's own key is no word on the model
-            self.load.ended(model, timing.seconds, timing.status, pause_s)
+            # A refusal to one client's own key is no word on the model.
+            own = timing.status == TOO_MANY and replica.whose(self.call.request.scope.tenant)
+            self.load.ended(
+                model, timing.seconds, None if own else timing.status, None if own else pause_s
+            )
 
     def _again(self, timing: Timing, replica: Replica, wanted: Turn, tried: set[Replica]) -> bool:
         """Take note of how a replica answered; return whether to ask once more, maybe another."""
@@ -229,7 +231,7 @@ def _retry_after_s(value: str | None) -> float | None:
         pass
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError, TypeError):
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())

@@ -52,7 +52,6 @@ _FAILURES = frozenset({500, 502, 503, 504})
 """What RFC 5861 counts as an error of the model; its refusal for load is a choice of its own."""
 
 _LIMITED = 429
-_NO_ANSWER = 502
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +222,8 @@ class ChatEndpoint:
         """Return a stale answer when the model fails and the policy allows one."""
         try:
             status = (await listener.head()).status
-        except UpstreamError:
-            status = _NO_ANSWER
+        except UpstreamError as error:
+            status = error.status
         if status not in _FAILURES and not (status == _LIMITED and policy.stale_on_429):
             return None
         stale = await self._cache.stale(lookup)

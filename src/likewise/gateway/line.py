@@ -67,6 +67,21 @@ class Line(Generic[W, P]):
         self._count += 1
         return waiter
 
+    def last_of_most(self, flow: str) -> Waiter[W, P] | None:
+        """Return the last waiter of the flow of which most wait, the lowest priority first.
+
+        ``None`` when a newcomer of ``flow`` would not be better off: hers are as many.
+        """
+        counts: dict[str, int] = {}
+        for found in self._classes.values():
+            for name, waiters in found.flows.items():
+                counts[name] = counts.get(name, 0) + len(waiters)
+        most = max(counts, key=lambda name: counts[name], default=None)
+        if most is None or counts[most] <= counts.get(flow, 0) + 1:
+            return None
+        lowest = sorted(self._classes.values(), key=lambda c: c.weight)
+        return next(found.flows[most][-1] for found in lowest if most in found.flows)
+
     def leave(self, waiter: Waiter[W, P]) -> None:
         """Take a waiter out who will not wait any longer; one who had a turn is not there."""
         waiters = self._classes[waiter.priority].flows.get(waiter.flow)

@@ -196,4 +196,8 @@ def _key_of(path: Path) -> bytes:
             file.write(key)
             return key
     except FileExistsError:
-        return path.read_bytes()[:_KEY_BYTES]
+        key = path.read_bytes()
+    if len(key) != _KEY_BYTES:
+        msg = f"--log: the key {path} is damaged; delete it, and begin a new log"
+        raise ConfigError(msg)
+    return key

@@ -27,6 +27,7 @@ from likewise.errors import ConfigError, UpstreamError
 from likewise.gateway.line import Line, Waiter
 from likewise.gateway.upstream import Upstream, given_up
 from likewise.load import TOO_MANY
+from likewise.scope import tenant_of
 
 _FAILURES, _OPEN_S = 5, 10.0
 _MOST_SESSIONS = 10_000
@@ -70,6 +71,10 @@ class Replica:
     def serves(self, model: str) -> bool:
         """Return whether it has a model."""
         return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def whose(self, tenant: str) -> str:
+        """Return whom its refusal to a tenant concerns: who has a key of its own, else all."""
+        return "" if self.shares_key or tenant == tenant_of(None) else tenant
 
     def shut_s(self, tenant: str, now: float) -> float:
         """Return for how many seconds it takes nothing of a tenant, 0 when it does."""
@@ -163,9 +168,12 @@ class Pool:
         return 0.0 if wait is None else seconds(wait, what="load.max_wait")
 
     def any(self) -> Replica:
-        """Return the replica for a request that names no model: the least loaded that answers."""
+        """Return the replica for a request that is passed through: the least loaded that answers.
+
+        Which model it is about is not looked at: those that serve every model go first.
+        """
         working = [r for r in self.replicas if r.breaker.state is not BreakerState.OPEN]
-        return min(working or self.replicas, key=lambda replica: replica.in_flight)
+        return min(working or self.replicas, key=lambda r: (bool(r.models), r.in_flight))
 
     def is_down(self, model: str) -> bool:
         """Return whether no replica of a model answers."""
@@ -173,12 +181,8 @@ class Pool:
         return bool(able) and all(replica.breaker.retry_in_s > 0 for replica in able)
 
     def others(self, wanted: Turn, tried: Collection[Replica]) -> bool:
-        """Return whether there is a replica for a request that is open and was not tried."""
-        now = self.clock()
-        return any(
-            r not in tried and r.serves(wanted.model) and not r.shut_s(wanted.tenant, now)
-            for r in self.replicas
-        )
+        """Return whether there is a replica with a place for a request that was not tried."""
+        return bool(self._free(wanted, tried))
 
     def opens_in_time(self, wanted: Turn) -> bool:
         """Return whether a replica for a request opens before its deadline."""
@@ -193,7 +197,7 @@ class Pool:
     async def turn(self, wanted: Turn, tried: Collection[Replica] = ()) -> AsyncIterator[Replica]:
         """Hold a place at a replica; waits for one until the deadline.
 
-        Replicas in ``tried`` are taken only when there is no other.
+        Replicas in ``tried`` are taken only after a wait.
 
         Raises:
             UpstreamError: There was none in time (429 or 503, with when to ask again), or nobody
@@ -202,8 +206,9 @@ class Pool:
         if not any(replica.serves(wanted.model) for replica in self.replicas):
             msg = "no upstream serves this model; upstream.replicas lists the models of each"
             raise UpstreamError(msg, status=404)
-        # Those who wait go before those who come: the line is served whenever a place is free.
-        replica = None if len(self._line) else self._take(wanted, tried)
+        # Those who wait go before those who come, as far as there is a place for them.
+        self._serve()
+        replica = self._take(wanted, tried)
         if replica is None:
             replica = await self._wait(wanted)
         began = self.clock()
@@ -223,7 +228,7 @@ class Pool:
             return
         pause = PAUSE_S if retry_after_s is None else retry_after_s
         until = self.clock() + min(max(pause, _LEAST_PAUSE_S), _LONGEST_PAUSE_S)
-        tenant = "" if replica.shares_key else wanted.tenant
+        tenant = replica.whose(wanted.tenant)
         if len(replica.pauses) >= _MOST_PAUSES:
             replica.pauses.clear()  # so many at once: forgetting them costs a refusal each
         replica.pauses[tenant] = max(replica.pauses.get(tenant, 0.0), until)
@@ -265,9 +270,13 @@ class Pool:
 
     async def _wait(self, wanted: Turn) -> Replica:
         left = wanted.deadline - self.clock()
-        if left <= 0 or len(self._line) >= self.load.max_waiting:
+        if left <= 0 or not self.opens_in_time(wanted):
             raise self._refusal(wanted)
-        waiter = self._line.join(wanted, flow=wanted.tenant, priority=wanted.priority)
+        # Each model has a line of its own: one that is full must not hold up another.
+        flow = f"{wanted.tenant}\n{wanted.model}"
+        if len(self._line) >= self.load.max_waiting and not self._make_room(flow):
+            raise self._refusal(wanted)
+        waiter = self._line.join(wanted, flow=flow, priority=wanted.priority)
         self.waited += 1
         self._serve()
         try:
@@ -278,6 +287,15 @@ class Pool:
         except BaseException:
             self._withdraw(waiter)
             raise
+
+    def _make_room(self, flow: str) -> bool:
+        """Send the last one away of those who crowd the line, for one of whom few are there."""
+        last = self._line.last_of_most(flow)
+        if last is None:
+            return False
+        self._line.leave(last)
+        last.turn.set_exception(self._refusal(last.wanted))
+        return True
 
     def _withdraw(self, waiter: Waiter[Turn, Replica]) -> None:
         """Take a waiter out of the line; a turn that it got in the same moment is passed on."""
@@ -291,31 +309,40 @@ class Pool:
     def _serve(self) -> None:
         """Give turns to those who wait, and come back when a replica that is shut opens."""
         self._line.serve(lambda wanted: self._take(wanted, ()))
-        if not len(self._line) or self._alarm is not None:
+        if not len(self._line):
             return
         now = self.clock()
         ends = [r.breaker.retry_in_s for r in self.replicas]
         ends += [until - now for r in self.replicas for until in r.pauses.values()]
-        if any(end > 0 for end in ends):
-            loop = asyncio.get_running_loop()
-            soonest = min(end for end in ends if end > 0)
-            self._alarm = loop.call_later(soonest + _ROUNDING_S, self._rang)
+        if not any(end > 0 for end in ends):
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + min(end for end in ends if end > 0) + _ROUNDING_S
+        if self._alarm is not None:
+            if self._alarm.when() <= due:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_at(due, self._rang)
 
     def _rang(self) -> None:
         self._alarm = None
         self._serve()
 
-    def _take(self, wanted: Turn, tried: Collection[Replica]) -> Replica | None:
-        """Take a place at the best replica that has one."""
+    def _free(self, wanted: Turn, tried: Collection[Replica]) -> list[Replica]:
+        """Return the replicas that have a place for a request and were not tried."""
         now = self.clock()
-        free = [
+        return [
             r
             for r in self.replicas
-            if r.serves(wanted.model)
+            if r not in tried
+            and r.serves(wanted.model)
             and (r.limit is None or r.in_flight < r.limit)
             and not r.shut_s(wanted.tenant, now)
         ]
-        free = [r for r in free if r not in tried] or free
+
+    def _take(self, wanted: Turn, tried: Collection[Replica]) -> Replica | None:
+        """Take a place at the best replica that has one."""
+        free = self._free(wanted, tried)
         if not free:
             return None
         # Of equals the one whose turn it is.

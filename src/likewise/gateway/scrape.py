@@ -107,7 +107,9 @@ class Scraper:
             return
         self._silent.discard(url)
         for model, sample in samples.items():
-            self._load.sampled(model, sample, valid_s=_BELIEVED * self._every_s)
+            self._load.sampled(
+                model, sample, valid_s=_BELIEVED * self._every_s, source=without_userinfo(url)
+            )
 
     async def _text(self, session: aiohttp.ClientSession, url: str) -> str:
         async with session.get(url) as response:

@@ -33,7 +33,7 @@ from likewise.learn.features import OWN
 from likewise.learn.judging import Judging, Pairs
 from likewise.learn.lessons import Lesson, Lessons, pack, training, unpack, weight_of
 from likewise.learn.sequential import THRESHOLDS
-from likewise.learn.standing import NEVER, Standing, Standings
+from likewise.learn.standing import Standing, Standings
 from likewise.learn.trees import Trees, fit_trees
 from likewise.learn.verifier import Verifier, verifier_of
 from likewise.stores import Store
@@ -41,7 +41,7 @@ from likewise.stores import Store
 LEAST_SIMILARITY = 0.5
 """Cosine below which nothing is served, however probable it seems."""
 
-_MEMO = "learner-2"
+_MEMO = "learner"
 _FIRST_FIT = 300
 _FIRST_REFIT = 20_000
 _LEAST_RIGHT = 30
@@ -108,8 +108,7 @@ class Learner:
         judging: Judges pairs; its verifier is exchanged when a new one is fitted.
         store: Keeps labels and memo.
         embedder: Name of the embedder in use.
-        budgets_of: The error per hit that a category's policy allows, and, where it is another,
-            that which it allows under load.
+        policy_of: The policy of a category as it is configured.
         claims: Number of error budgets over all categories, which share the risk.
         terms: How to learn.
         fault: Told of what went wrong on the way, by kind.
@@ -123,7 +122,7 @@ class Learner:
         judging: Judging,
         store: Store,
         embedder: str,
-        budgets_of: Callable[[str], tuple[float, ...]],
+        policy_of: Callable[[str], Category],
         claims: int,
         terms: Terms,
         fault: Callable[[str, BaseException], None],
@@ -136,7 +135,7 @@ class Learner:
         """Whether to fit on a thread of its own; else who brings a label waits for the fit."""
         self._store = store
         self._embedder = embedder
-        self._budgets_of = budgets_of
+        self._policy_of = policy_of
         self._fault = fault
         self._alarmed = alarmed
         self._lock = threading.Lock()
@@ -234,7 +233,7 @@ class Learner:
         # An audit that is not drawn is evidence, too: the less, the less likely it was.
         category, score = considered.category, considered.score
         with self._lock:
-            for budget in self._budgets_of(category):
+            for budget in self._policy_of(category).budgets:
                 self._standings.label(
                     category, budget, score, wrong=False, propensity=propensity, drawn=False
                 )
@@ -397,7 +396,7 @@ class Learner:
             self._evidence.add(lesson.tokens, lesson.right, lesson.category)
             self._lessons.add(lesson)
             if lesson.score is not None and lesson.wrong is not None:
-                for budget in self._budgets_of(lesson.category):
+                for budget in self._policy_of(lesson.category).budgets:
                     self._standings.label(
                         lesson.category,
                         budget,
@@ -412,8 +411,10 @@ class Learner:
     def _audit(self, category: str, score: float, *, wrong: bool, propensity: float) -> None:
         """Tell the alarm of a hit: one that only load allowed concerns the budget under load."""
         with self._lock:
-            budget, *under = self._budgets_of(category)
-            if under and score < self._standings.of(category, budget).threshold < NEVER:
+            policy = self._policy_of(category)
+            budget, *under = policy.budgets
+            base = self._standings.of(category, budget, given=policy.probability_threshold)
+            if under and score < base.threshold and base.by != "alarm":
                 budget = under[0]
             raised = self._standings.audited(category, budget, wrong=wrong, propensity=propensity)
         if raised:

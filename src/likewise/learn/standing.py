@@ -144,7 +144,8 @@ class Standings:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over the state that ``to_dict`` gave."""
+        """Take over the state that ``to_dict`` gave, here or in the version before."""
+        state = _by_claim(state)
         self._own = {(name, own["budget"]): Wealth.from_dict(own) for name, own in state["own"]}
         self._common = {common["budget"]: Wealth.from_dict(common) for common in state["common"]}
         self._alarms = {
@@ -152,6 +153,20 @@ class Standings:
         }
         self._alarmed = {(name, budget) for name, budget in state["alarmed"]}
         self._known = {}
+
+
+def _by_claim(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state by claims: until 2026-11 a category had but one."""
+    if not isinstance(state["own"], dict):
+        return state
+    own, alarms = state["own"], state["alarms"]
+    budgets = {name: found["budget"] for name, found in {**alarms, **own}.items()}
+    return {
+        **state,
+        "own": list(own.items()),
+        "alarms": list(alarms.items()),
+        "alarmed": [(name, budgets[name]) for name in state["alarmed"] if name in budgets],
+    }
 
 
 def _may_borrow(own: Wealth, common: Wealth, threshold: float, budget: float) -> bool:

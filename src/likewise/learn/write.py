@@ -32,6 +32,9 @@ def write_policy(tuned: Tuned, path: Path, *, base: dict[str, Any] | None = None
             policy["similarity_threshold"] = round(max(_LEAST_FLOOR, tuned.floor[name]), 4)
             policy["probability_threshold"] = certificate.threshold
             policy["guards"] = list(tuned.guards[name])
+            # Floors of an earlier verifier mean nothing beside this one.
+            for key in ("probability_floor", "pressure_budget"):
+                policy.pop(key, None)
             policy |= _under_load(tuned, name, certificate.threshold)
         categories[name] = policy
     data["categories"] = categories

@@ -248,7 +248,9 @@ class Calls:
     def _refuse(self, flight: Flight) -> None:
         """Leave the model alone for a while, and ask it again if there is the time."""
         pause_s = float(RETRY_AFTER_S) if self._shares_key else None
-        self._load.ended(self._model, self._clock.now - flight.begun, TOO_MANY, pause_s)
+        # As in the gateway: a refusal to one client's own key is no word on the model.
+        status = TOO_MANY if self._shares_key else None
+        self._load.ended(self._model, self._clock.now - flight.begun, status, pause_s)
         if self._patience_s:
             tenant = "" if self._shares_key else flight.request.scope.tenant
             self._pauses[tenant] = self._clock.now + RETRY_AFTER_S

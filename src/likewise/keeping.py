@@ -1,0 +1,195 @@
+"""Keeping an answer: the entry, its place in store and index, and what it teaches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from likewise.catalog import Catalog
+from likewise.embed import Vectors
+from likewise.entry import Entry, Provenance, new_entry_id
+from likewise.freshness import Changes
+from likewise.index import Match, Record
+from likewise.listener import Listener
+from likewise.lookup import InForce, Lookup
+from likewise.neighbours import Neighbours
+from likewise.sources import written
+from likewise.stats import Stats
+from likewise.stores import Store
+from likewise.teaching import Teaching, may_learn
+
+_KEY_LOCKS = 64
+
+
+class Keeper:
+    """Stores and indexes answers. Safe to use from many threads.
+
+    Args:
+        store: Where entries live.
+        catalog: The index.
+        near: Finds the nearest entries.
+        force: What is in force.
+        changes: Told of answers that took the place of others.
+        stats: Counts.
+        embedder: Name of the embedder in use.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        near: Neighbours,
+        force: InForce,
+        changes: Changes,
+        stats: Stats,
+        embedder: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._near = near
+        self._force = force
+        self._changes = changes
+        self._stats = stats
+        self._embedder = embedder
+        self._clock = clock
+        self._locks = [threading.Lock() for _ in range(_KEY_LOCKS)]
+        self.listener: Listener | None = None
+        """Who keeps a log of what is learned, if anybody."""
+
+    def keep(
+        self,
+        lookup: Lookup,
+        vector: Vectors | None,
+        answer: object,
+        *,
+        provenance: Provenance | None,
+        entry_id: str | None,
+        sources: str | None,
+    ) -> Entry:
+        """Store the answer to a named lookup and index its question; see ``Engine.keep``.
+
+        Raises:
+            StoreError: The store refused; nothing was kept.
+        """
+        policy, question = lookup.policy, lookup.request.question
+        entry = self._entry(
+            lookup, vector, answer, provenance=provenance, entry_id=entry_id, sources=sources
+        )
+        record = _record(entry, lookup)
+        # Found before the entry itself is among them; a request that was considered has them.
+        near: list[Match] = []
+        teaching = self._force.teaching if vector is not None and may_learn(policy) else None
+        if vector is not None and self._wants_near(lookup, teaching):
+            near = self._near.nearest(lookup, vector, -1.0)
+        # Two answers to one question must reach the store and the index in the same order.
+        with self._locks[lookup.key[0] % len(self._locks)]:
+            self._store.put(entry)
+            before = self._catalog.add(record, vector)
+        if before is not None:
+            self._renewed(before, record)
+        if teaching is not None:
+            teaching.learn(lookup.pair, question, policy, answer, near)
+        elif near:
+            self._tell(lookup, near[0], record.answer)
+        if self._force.judging is not None:
+            self._force.judging.learn([(policy.name, question)])
+        self._count(entry)
+        return entry
+
+    def _entry(
+        self,
+        lookup: Lookup,
+        vector: Vectors | None,
+        answer: object,
+        *,
+        provenance: Provenance | None,
+        entry_id: str | None,
+        sources: str | None,
+    ) -> Entry:
+        request, policy, now = lookup.request, lookup.policy, self._clock()
+        lifetimes = [t for t in (policy.ttl_s, request.controls.ttl_s) if t is not None]
+        if sources is None:
+            sources = written(request.controls.sources, self._force.sources)
+        return Entry(
+            id=entry_id or new_entry_id(),
+            scope=lookup.scope,
+            category=policy.name,
+            question=request.question,
+            answer=answer,
+            created_at=now,
+            expires_at=now + min(lifetimes) if lifetimes else None,
+            vector=None if vector is None else vector.astype(np.float16),
+            embedder="" if vector is None else self._embedder,
+            epoch=policy.epoch,
+            tenant=request.scope.tenant,
+            namespace=request.scope.namespace,
+            named=lookup.key == lookup.pair,
+            sources=sources,
+            provenance=provenance or Provenance(),
+        )
+
+    def _wants_near(self, lookup: Lookup, teaching: Teaching | None) -> bool:
+        if teaching is None:
+            return self.listener is not None
+        return not teaching.learner.awaits(lookup.pair)
+
+    def _renewed(self, before: Record, record: Record) -> None:
+        """Take note of whether an answer had changed, where both can be compared."""
+        if not before.answer or not record.answer:
+            return
+        gap_s, changed = record.created_at - before.created_at, before.answer != record.answer
+        self._changes.add(record.category, gap_s, changed=changed)
+        if self.listener is not None:
+            self.listener.renewed(record.category, gap_s, changed=changed)
+
+    def _tell(self, lookup: Lookup, nearest: Match, answer: int) -> None:
+        """Tell the log what a fresh answer says of the nearest entry, where nothing is learned."""
+        record, similarity = nearest
+        if self.listener is None or not answer or not record.answer:
+            return
+        self.listener.label(
+            lookup.policy.name,
+            lookup.request.question,
+            kind="similarity",
+            score=similarity,
+            right=answer == record.answer,
+            propensity=1.0,
+            audited=False,
+        )
+
+    def _count(self, entry: Entry) -> None:
+        self._stats.add(entry.category, stored=1)
+        provenance = entry.provenance
+        if provenance.latency_s is not None:
+            self._stats.model(
+                entry.category,
+                tenant=entry.tenant,
+                seconds=provenance.latency_s,
+                usd=provenance.cost_usd,
+                tokens=provenance.total_tokens,
+            )
+
+
+def _record(entry: Entry, lookup: Lookup) -> Record:
+    """Return what the index holds of an entry."""
+    return Record(
+        entry.id,
+        lookup.key,
+        lookup.scope,
+        entry.category,
+        # Only guards read it: what is never compared need not be held in memory.
+        entry.question if entry.vector is not None else "",
+        entry.created_at,
+        entry.expires_at,
+        entry.epoch,
+        entry.answer_digest,
+        tenant=entry.tenant,
+        size=entry.size,
+        cost=entry.cost,
+        sources=entry.sources,
+    )
