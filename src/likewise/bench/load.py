@@ -41,8 +41,8 @@ MODEL = "stand-in-1"
 SECONDS, COMPRESS = 90.0, 20.0
 """How long a run takes, and how many seconds of the traffic pass in one: half an hour."""
 
-LAW = ServiceTime(capacity=1, first_token_s=0.1, token_s=0.002, slowdown=0.5)
-"""Of the model: about 0.4 s for a usual answer when it is idle, half as much again when full. Its
+LAW = ServiceTime(capacity=1, first_token_s=0.2, token_s=0.004, slowdown=0.5)
+"""Of the model: about 0.8 s for a usual answer when it is idle, half as much again when full. Its
 capacity is chosen by ``overloaded``."""
 
 OVERLOAD = 1.1
