@@ -9,7 +9,13 @@ import pytest
 
 from .support import Shell
 
-POLICY = {"embedding": {"model": "hashing"}, "prices": {"model": {"input": 1.0, "output": 4.0}}}
+POLICY = {
+    "embedding": {"model": "hashing"},
+    "prices": {"model": {"input": 1.0, "output": 4.0}},
+    # With a key of our own a refusal concerns everybody, and counts as pressure.
+    "upstream": {"api_key": "ours"},
+    "load": {"max_in_flight": 1},
+}
 FEW = ("--requests", "300", "--trace", "poisson:3")
 
 
