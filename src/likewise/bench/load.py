@@ -14,12 +14,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from likewise.bench.drive import Answered, drive
 from likewise.bench.prompts import Embedded, Prompt, read_prompts, sample
 from likewise.config import Config, parse
 from likewise.demo.server import server
@@ -36,6 +35,9 @@ from likewise.replay import (
 )
 from likewise.replay.workload import Changes, demo_prompts
 from likewise.service_time import ServiceTime
+
+if TYPE_CHECKING:
+    from likewise.bench.drive import Answered
 
 MODEL = "stand-in-1"
 SECONDS, COMPRESS = 90.0, 20.0
@@ -324,6 +326,8 @@ def _run(
         gateway = stack.enter_context(
             server("serve", "--port", "0", "--upstream", model, "--config", str(path))
         )
+        from likewise.bench.drive import drive  # noqa: PLC0415 - an HTTP client is slow to import
+
         return drive(gateway, model, found.workload, from_s=found.warm_s, progress=progress)
 
 
