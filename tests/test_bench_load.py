@@ -53,10 +53,10 @@ def test_the_workload_warms_the_cache_first() -> None:
 
 
 def test_the_capacity_is_a_little_too_small() -> None:
-    """Half the speed needs about twice the capacity."""
+    """A model that takes ten times as long needs about ten times of it."""
     found = scenario(seconds=40.0)
     known = Embedded(HashingEmbedder(64), found.workload.texts, quiet)
-    slow = replace(found, law=replace(found.law, first_token_s=1.0, token_s=0.02))
+    slow = replace(found, law=replace(found.law, first_token_s=2.0, token_s=0.04))
     assert load.overloaded(slow, known) >= 5 * load.overloaded(found, known)
 
 
