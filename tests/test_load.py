@@ -176,6 +176,7 @@ def test_models_that_callers_invent_share_a_gauge() -> None:
     clock.now += 5.0
     assert len(gauge.report()) <= 102
     assert gauge.of("m299") > 0.9
+    assert gauge.of("m0") == 0.0, "one that has a gauge does not share it"
 
 
 @given(

@@ -152,7 +152,9 @@ class Load:
         if not self._gauges:
             return 0.0
         now = self._clock()
-        return max(self._in_force(name, now) for name in (model, ANY))
+        # One that came too late for a gauge of its own shares that of its like.
+        name = model if model in self._gauges else _OTHER
+        return max(self._in_force(name, now), self._in_force(ANY, now))
 
     def _refreshed(self, gauge: _Gauge, now: float) -> _State:
         """Return a gauge's state, brought up to now when its last event is some time ago.
@@ -300,7 +302,7 @@ class Load:
         return level >= (self.terms.release if state.engaged else self.terms.engage)
 
     def _in_force(self, model: str, now: float) -> float:
-        gauge = self._gauges.get(model) or self._gauges.get(_OTHER)
+        gauge = self._gauges.get(model)
         if gauge is None:
             return 0.0
         state = self._refreshed(gauge, now)

@@ -195,9 +195,7 @@ class ChatEndpoint:
         if isinstance(decision, Miss) and policy.stale_if_error is not None:
             stale = await self._instead(lookup, policy, listener)
             if stale is not None:
-                reply = replace(reply, headers=self._headers(stale, stale.entry_id, lookup))
-                answer = served(stale.answer, self._settings.usage_on_hit)
-                await reply.send_completion(answer, send)
+                await self._send_stale(reply, lookup, stale, send)
                 return
         await reply.pass_on(listener, send)
 
@@ -213,10 +211,12 @@ class ChatEndpoint:
         stale = await self._cache.stale(lookup)
         if stale is None or not wire.is_well_formed(stale.answer):
             return False
-        headers = self._headers(stale, stale.entry_id, lookup)
-        answer = served(stale.answer, self._settings.usage_on_hit)
-        await Reply(call.stream, call.include_usage, headers).send_completion(answer, send)
+        await self._send_stale(Reply(call.stream, call.include_usage, []), lookup, stale, send)
         return True
+
+    async def _send_stale(self, reply: Reply, lookup: Lookup, stale: Hit, send: Send) -> None:
+        reply = replace(reply, headers=self._headers(stale, stale.entry_id, lookup))
+        await reply.send_completion(served(stale.answer, self._settings.usage_on_hit), send)
 
     async def _instead(self, lookup: Lookup, policy: Category, listener: Listener) -> Hit | None:
         """Return a stale answer when the model fails and the policy allows one."""

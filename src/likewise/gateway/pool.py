@@ -105,6 +105,8 @@ class Turn:
 class Pool:
     """All replicas. Lives in one event loop.
 
+    ``patience_s`` is how many seconds a request waits at most.
+
     Args:
         settings: Of the upstream.
         load: How long requests wait.
@@ -118,6 +120,7 @@ class Pool:
     load: LoadSettings
     clock: Callable[[], float] = time.monotonic
     replicas: list[Replica] = field(init=False)
+    patience_s: float = field(init=False, default=0.0)
     waited: int = field(init=False, default=0)
     refused: int = field(init=False, default=0)
     failovers: int = field(init=False, default=0)
@@ -129,6 +132,8 @@ class Pool:
 
     def __post_init__(self) -> None:
         self.replicas = [self._replica(given) for given in replicas_of(self.settings)]
+        if self.load.max_wait is not None:
+            self.patience_s = seconds(self.load.max_wait, what="load.max_wait")
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -160,12 +165,6 @@ class Pool:
         return self.replicas[0].upstream.ended
 
     # -- turns ------------------------------------------------------------------------------------
-
-    @property
-    def patience_s(self) -> float:
-        """Seconds that a request waits at most."""
-        wait = self.load.max_wait
-        return 0.0 if wait is None else seconds(wait, what="load.max_wait")
 
     def any(self) -> Replica:
         """Return the replica for a request that is passed through: the least loaded that answers.
@@ -227,8 +226,10 @@ class Pool:
         if not self.patience_s:
             return
         pause = PAUSE_S if retry_after_s is None else retry_after_s
-        until = self.clock() + min(max(pause, _LEAST_PAUSE_S), _LONGEST_PAUSE_S)
-        tenant = replica.whose(wanted.tenant)
+        now, tenant = self.clock(), replica.whose(wanted.tenant)
+        until = now + min(max(pause, _LEAST_PAUSE_S), _LONGEST_PAUSE_S)
+        # Those that are over are of no use, and every look for the next opening goes over them.
+        replica.pauses = {name: end for name, end in replica.pauses.items() if end > now}
         if len(replica.pauses) >= _MOST_PAUSES:
             replica.pauses.clear()  # so many at once: forgetting them costs a refusal each
         replica.pauses[tenant] = max(replica.pauses.get(tenant, 0.0), until)
