@@ -21,10 +21,10 @@ NO_IO = {
     "tempfile", "threading", "time", "urllib", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 INNER_ORDER = [
-    *VALUES, "files", "page", "breaker", "load", "listener", "embed", "testing", "freshness",
-    "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog", "stats",
-    "faults", "naming", "feedback", "receipts", "upkeep", "rebuild", "learn", "teaching",
-    "lookup", "neighbours", "keeping", "accounts", "engine", "opening", "explain",
+    *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing",
+    "freshness", "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog",
+    "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rebuild", "learn",
+    "teaching", "lookup", "neighbours", "keeping", "accounts", "engine", "opening", "explain",
     "front", "aio", "cache",
 ]  # fmt: skip
 

@@ -81,6 +81,7 @@ def controls(**values: Any) -> Request:
         (ask(candidate(), epoch=1), Miss, Reason.STALE),
         (ask(candidate(), ttl=10.0), Miss, Reason.STALE),
         (ask(candidate(), request=controls(max_age_s=9.9)), Miss, Reason.STALE),
+        (ask(candidate(0.4, tier=Tier.COARSE, gate=0.5)), Miss, Reason.GATED),
         (ask(candidate(question="how not to")), Miss, Reason.GUARD),
         (ask(candidate(), probability_threshold=0.8), Miss, Reason.IMPROBABLE),
         (ask(candidate(probability=1 - 1e-9), probability_threshold=1.0), Miss, Reason.UNCERTIFIED),

@@ -34,14 +34,17 @@ class Catalog:
         dimensions: int,
         *,
         crossover: int = CROSSOVER,
+        sketched: int | None = None,
         eviction: Callable[[str], Eviction] = lambda _: POLICIES[DEFAULT_EVICTION](),
     ) -> None:
         self._dimensions = dimensions
         self._crossover = crossover
+        self._sketched = sketched
         self._lock = threading.RLock()
         self._by_key: dict[bytes, Record] = {}
         self._by_id: dict[str, Record] = {}
         self._partitions: dict[Place, Partition] = {}
+        self._categories: dict[bytes, tuple[str, ...]] = {}
         self._pools = Pools(eviction)
         self._touched: deque[Record] = deque(maxlen=_MOST_TOUCHED)
 
@@ -64,6 +67,18 @@ class Catalog:
     def holds(self, scope: bytes, category: str) -> bool:
         """Return whether there is anything to compare with in one scope and category."""
         return (scope, category) in self._partitions
+
+    def categories(self, scope: bytes) -> tuple[str, ...]:
+        """Return the categories of which there is anything to compare with in one scope."""
+        return self._categories.get(scope, ())
+
+    def coarsely(self, scope: bytes, category: str, sketch: Vectors) -> tuple[float, int]:
+        """Return the greatest coarse cosine of one scope and category, and how many entries it has.
+
+        See ``Partition.coarsely``; -1 and 0 when there is nothing.
+        """
+        partition = self._partitions.get((scope, category))
+        return (-1.0, 0) if partition is None else (partition.coarsely(sketch), len(partition))
 
     def nearest(
         self,
@@ -93,7 +108,9 @@ class Catalog:
             self._count_touches()
             self._pools.blame(record)
 
-    def add(self, record: Record, vector: Vectors | None) -> Record | None:
+    def add(
+        self, record: Record, vector: Vectors | None, sketch: Vectors | None = None
+    ) -> Record | None:
         """Add an entry; return the one it takes the place of, which is the caller's to delete."""
         with self._lock:
             replaced = self._by_key.get(record.key)
@@ -102,11 +119,20 @@ class Catalog:
                 self._forget(replaced, heir=record)
             self._enter(record)
             if vector is not None:
-                self._partition(record.scope, record.category).add([record], vector[None])
+                self._partition(record.scope, record.category).add(
+                    [record], vector[None], None if sketch is None else sketch[None]
+                )
             return replaced
 
-    def load(self, rows: Iterable[tuple[Record, Vectors | None]]) -> int:
-        """Add many entries at once, as at start; return how many."""
+    def load(
+        self,
+        rows: Iterable[tuple[Record, Vectors | None]],
+        sketches: Callable[[Sequence[str]], Vectors] | None = None,
+    ) -> int:
+        """Add many entries at once, as at start; return how many.
+
+        ``sketches`` makes the coarse vectors of questions.
+        """
         by_place: dict[Place, tuple[list[Record], list[Vectors]]] = {}
         count = 0
         with self._lock:
@@ -125,11 +151,11 @@ class Catalog:
                 alive = [self._by_id.get(r.entry_id) is r for r in records]
                 if not any(alive):
                     continue
+                kept = [r for r, ok in zip(records, alive, strict=True) if ok]
                 self._partition(scope, category).add(
-                    [r for r, ok in zip(records, alive, strict=True) if ok],
-                    np.stack([v for v, ok in zip(vectors, alive, strict=True) if ok]).astype(
-                        np.float32
-                    ),
+                    kept,
+                    np.stack([v for v, ok in zip(vectors, alive, strict=True) if ok]),
+                    None if sketches is None else sketches([r.question for r in kept]),
                 )
         return count
 
@@ -207,10 +233,18 @@ class Catalog:
             partition.remove(record)
             if not len(partition):
                 del self._partitions[place]
+                left = tuple(n for n in self._categories[record.scope] if n != record.category)
+                if left:
+                    self._categories[record.scope] = left
+                else:
+                    del self._categories[record.scope]
 
     def _partition(self, scope: bytes, category: str) -> Partition:
         place = (scope, category)
         partition = self._partitions.get(place)
         if partition is None:
-            partition = self._partitions[place] = Partition(self._dimensions, self._crossover)
+            partition = self._partitions[place] = Partition(
+                self._dimensions, self._crossover, sketched=self._sketched
+            )
+            self._categories[scope] = (*self._categories.get(scope, ()), category)
         return partition

@@ -64,6 +64,8 @@ class Category:
         ttl_limit: The most that load may make of the ``ttl``; ``None`` sets no limit of its own.
         stale_under_pressure: For how long beyond that an answer may be served while the model is
             near its limits; ``None`` for not at all.
+        gate: Coarse cosine below which a question is a miss without being embedded, 0 to 1; 0
+            embeds every one, ``None`` takes what the threshold leads to expect, see ``gate``.
         cacheable: False keeps the category out of the cache altogether.
         exact_only: True serves only requests that are equal to the letter.
         guards: Names of the checks on the raw texts that may veto a candidate.
@@ -96,6 +98,7 @@ class Category:
     pressure_budget: float | None = field(default=None, kw_only=True)
     ttl_limit: float | str | None = field(default=None, kw_only=True)
     stale_under_pressure: float | str | None = field(default=None, kw_only=True)
+    gate: float | None = field(default=None, kw_only=True)
     cacheable: bool = field(default=True, kw_only=True)
     exact_only: bool = field(default=False, kw_only=True)
     guards: tuple[str, ...] = field(default=tuple(GUARDS), kw_only=True)
@@ -162,6 +165,12 @@ class Category:
                     f"from 0 to {1.0 if above is None else above}"
                 )
                 raise ConfigError(msg)
+        if self.gate is not None and not 0 <= self.gate <= 1:
+            msg = (
+                f"{where}: gate is {self.gate}; it is a coarse similarity between 0 and 1, and 0 "
+                "embeds every question"
+            )
+            raise ConfigError(msg)
         budget = self.pressure_budget
         if budget is not None and not self.error_budget <= budget < 1:
             msg = (

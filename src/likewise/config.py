@@ -69,6 +69,7 @@ class PolicySettings(msgspec.Struct, kw_only=True):
     pressure_budget: float | UnsetType | None = UNSET
     ttl_limit: Duration | UnsetType | None = UNSET
     stale_under_pressure: Duration | UnsetType | None = UNSET
+    gate: float | UnsetType | None = UNSET
     cacheable: bool | UnsetType = UNSET
     exact_only: bool | UnsetType = UNSET
     guards: list[str] | UnsetType = UNSET
@@ -116,6 +117,7 @@ class EmbeddingSettings(_Discreet, kw_only=True):
     dimensions: Positive | None = None
     timeout: Duration = "2s"
     threads: Positive = 1
+    gate: bool = True
 
 
 class VerifierSettings(msgspec.Struct, kw_only=True):

@@ -26,13 +26,14 @@ from likewise.category import DEFAULT, Category
 from likewise.classify import Classifier
 from likewise.classify.nearest import Nearest
 from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
-from likewise.embed import Embedder, Vectors
+from likewise.embed import Embedder, Vectors, sketcher_of
 from likewise.entry import UNNAMED, Entry, Provenance, exact_key
 from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.freshness import CHANGES_MEMO, Changes
+from likewise.gate import Coarse, Gate
 from likewise.index import Record
 from likewise.keeping import Keeper
 from likewise.learn.judge import Judge
@@ -81,6 +82,8 @@ class Engine:
         classifiers: Asked in order for the category of a request that names none, each with the
             word for what it is.
         nearest: Names categories by examples where these do not.
+        coarse: The same by sketches, for questions that need not be embedded.
+        gated: Whether sketches may spare the embedder a question, where it has any.
         sure: Confidence from which on it is believed without reserve.
         max_entries: Most entries over all categories.
         max_bytes: Most bytes of questions, answers and vectors; ``None`` for no bound.
@@ -108,6 +111,8 @@ class Engine:
         policies: Policies,
         classifiers: Sequence[tuple[str, Classifier]] = (),
         nearest: Nearest | None = None,
+        coarse: Nearest | None = None,
+        gated: bool = True,
         sure: float = SURE,
         max_entries: int = DEFAULT_MAX_ENTRIES,
         max_bytes: int | None = None,
@@ -131,11 +136,16 @@ class Engine:
         self.stats = Stats()
         self._embed_usd = embed_usd
         self.faults = Faults(self.stats)
-        self.namer = Namer(policies, classifiers, nearest, sure=sure, faults=self.faults)
+        self.namer = Namer(
+            policies, classifiers, nearest, sure=sure, coarse=coarse, faults=self.faults
+        )
+        sketcher = sketcher_of(embedder) if gated else None
         self.catalog = Catalog(
             embedder.dimensions,
+            sketched=None if sketcher is None else sketcher.dimensions,
             eviction=lambda name: eviction_of(self.force.policies.of(name).eviction),
         )
+        self.gate = None if sketcher is None else Gate(sketcher, self.catalog)
         self.max_bytes = max_bytes
         self.room = room_of(policies, max_entries=max_entries, max_bytes=max_bytes)
         self.receipts = Receipts()
@@ -154,6 +164,7 @@ class Engine:
             self.catalog,
             store,
             embedder=embedder.name,
+            sketches=None if sketcher is None else sketcher.sketch,
             now=clock(),
             grace_of=self._grace_of,
             progress=progress,
@@ -190,6 +201,7 @@ class Engine:
             catalog=self.catalog,
             near=self._near,
             force=self.force,
+            gate=self.gate,
             changes=self.changes,
             stats=self.stats,
             embedder=embedder.name,
@@ -282,6 +294,8 @@ class Engine:
         if not self.embedder.fits(request.question):
             request = replace(request, exact_only="longer than the embedder reads")
             return lookup, self._decide(replace(lookup, request=request), [])
+        if (turned_away := self._gated(lookup)) is not None:
+            return turned_away
         started = time.perf_counter()
         try:
             vector = self._vectors.of(request.question)
@@ -293,7 +307,64 @@ class Engine:
         if lookup.naming is None:
             lookup = self._under(lookup, self.namer.by_examples(request.question, vector))
             self._count_naming(lookup)
-        return lookup, self._compared(lookup, vector)
+        decision = self._compared(lookup, vector)
+        self._see(lookup, decision)
+        return lookup, decision
+
+    def _gated(self, lookup: Lookup) -> tuple[Lookup, Decision] | None:
+        """Return the miss of a question that need not be embedded; ``None`` to embed it."""
+        if self.gate is None or lookup.dry or lookup.on_error:
+            return None
+        near: list[Candidate] = []
+        try:
+            if lookup.naming is not None or self.catalog.categories(lookup.scope):
+                coarse = self._look(lookup)
+                if coarse is None:
+                    return None
+                lookup.meter.coarse = coarse.cosine
+                if not coarse.closed:
+                    return None
+                near = [coarse.candidate()]
+            seeming = self._seeming(lookup)
+        except EmbedderError:
+            return None  # a question that cannot be read: embedding says so
+        decision = self._decide(seeming, near)
+        # What only a sketch has named may be stored all the same.
+        return (
+            None if seeming is not lookup and isinstance(decision, Bypass) else (seeming, decision)
+        )
+
+    def _seeming(self, lookup: Lookup) -> Lookup:
+        """Return a lookup whose category is named, if need be by its question's sketch."""
+        question = lookup.request.question
+        sketch = None if self.gate is None else self.gate.sketch(question)
+        if lookup.naming is not None or sketch is None:
+            return lookup
+        return self._under(lookup, self.namer.coarsely(question, sketch))
+
+    def _look(self, lookup: Lookup) -> Coarse | None:
+        """Compare sketches in every category the question may be of."""
+        if self.gate is None:
+            return None
+        request, naming = lookup.request, lookup.naming
+        names = self.catalog.categories(lookup.scope) if naming is None else naming.places
+        policies = (self.force.policy((name,), request, lookup.pressure) for name in names)
+        least = request.controls.similarity_threshold or 0.0
+        return self.gate.look(request.question, lookup.scope, policies, least)
+
+    def _see(self, lookup: Lookup, decision: Decision) -> None:
+        """Tell the gate what it has let through to a hit."""
+        coarse = lookup.meter.coarse
+        if self.gate is not None and coarse is not None and isinstance(decision, Hit):
+            self.gate.saw(lookup.policy.name, coarse)
+
+    def _check_gate(self, lookup: Lookup, vector: Vectors) -> None:
+        """Tell the gate when it has cost a hit: what it turned away has its vector by now."""
+        if self.gate is None or (coarse := self._look(lookup)) is None or not coarse.closed:
+            return
+        if isinstance(self._compared(replace(lookup, dry=True), vector), Hit):
+            self.gate.saw(lookup.policy.name, coarse.cosine)
+            self.stats.add(lookup.policy.name, gate_lost=1)
 
     def _compared(self, lookup: Lookup, vector: Vectors) -> Decision:
         """Decide on a named lookup by the entries nearest to its question."""
@@ -397,9 +468,12 @@ class Engine:
             or (bypass is not None and not bypass.store)
         ):
             return None
+        vector = self._vector_to_keep(lookup)
+        if vector is not None:
+            self._check_gate(lookup, vector)
         entry = self._keeper.keep(
             lookup,
-            self._vector_to_keep(lookup),
+            vector,
             answer,
             provenance=provenance,
             entry_id=entry_id,
@@ -490,6 +564,7 @@ class Engine:
         policies: Policies,
         *classifiers: tuple[str, Classifier],
         nearest: Nearest | None,
+        coarse: Nearest | None,
         sure: float,
         sources: Versions,
         judging: Judging | None,
@@ -510,8 +585,16 @@ class Engine:
         self.force.adapting = adapting
         self.load.terms = load
         self.namer = Namer(
-            policies, classifiers, nearest, sure=sure, faults=self.faults, before=self.namer
+            policies,
+            classifiers,
+            nearest,
+            sure=sure,
+            coarse=coarse,
+            faults=self.faults,
+            before=self.namer,
         )
+        if self.gate is not None:
+            self.gate.forget()
 
     def tidy(self) -> None:
         """Delete what has expired, save statistics and labels, follow other processes' labels."""

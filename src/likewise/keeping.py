@@ -11,6 +11,7 @@ from likewise.catalog import Catalog
 from likewise.embed import Vectors
 from likewise.entry import Entry, Provenance, new_entry_id
 from likewise.freshness import Changes
+from likewise.gate import Gate
 from likewise.index import Match, Record
 from likewise.listener import Listener
 from likewise.lookup import InForce, Lookup
@@ -31,6 +32,7 @@ class Keeper:
         catalog: The index.
         near: Finds the nearest entries.
         force: What is in force.
+        gate: Makes the sketches of questions, where there are any.
         changes: Told of answers that took the place of others.
         stats: Counts.
         embedder: Name of the embedder in use.
@@ -44,6 +46,7 @@ class Keeper:
         catalog: Catalog,
         near: Neighbours,
         force: InForce,
+        gate: Gate | None,
         changes: Changes,
         stats: Stats,
         embedder: str,
@@ -53,6 +56,7 @@ class Keeper:
         self._catalog = catalog
         self._near = near
         self._force = force
+        self._gate = gate
         self._changes = changes
         self._stats = stats
         self._embedder = embedder
@@ -81,6 +85,7 @@ class Keeper:
             lookup, vector, answer, provenance=provenance, entry_id=entry_id, sources=sources
         )
         record = _record(entry, lookup)
+        sketch = None if vector is None or self._gate is None else self._gate.sketch(question)
         # Found before the entry itself is among them; a request that was considered has them.
         near: list[Match] = []
         teaching = self._force.teaching if vector is not None and may_learn(policy) else None
@@ -89,7 +94,7 @@ class Keeper:
         # Two answers to one question must reach the store and the index in the same order.
         with self._locks[lookup.key[0] % len(self._locks)]:
             self._store.put(entry)
-            before = self._catalog.add(record, vector)
+            before = self._catalog.add(record, vector, sketch)
         if before is not None:
             self._renewed(before, record)
         if teaching is not None:

@@ -18,9 +18,15 @@ from likewise.teaching import Teaching
 
 @dataclass(slots=True)
 class Meter:
-    """What a lookup has cost besides time: the seconds of embedding, ``None`` without any."""
+    """What a lookup has cost besides time, and what was seen on the way.
+
+    Attributes:
+        embed_s: Seconds of embedding, ``None`` without any.
+        coarse: The greatest coarse cosine, ``None`` when the gate did not look.
+    """
 
     embed_s: float | None = None
+    coarse: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class Namer:
             what it is.
         nearest: Asked when none of these knows, once there is a vector; ``None`` is the default.
         sure: Confidence from which on its most probable category holds alone.
+        coarse: Names by their sketches the questions that need not be embedded.
         faults: Told of classifiers that fail.
         before: Whose place this one takes: the names that callers have invented go on counting.
     """
@@ -69,15 +70,22 @@ class Namer:
         nearest: Nearest | None,
         *,
         sure: float = SURE,
+        coarse: Nearest | None = None,
         faults: Faults,
         before: Namer | None = None,
     ) -> None:
         self._policies = policies
         self._classifiers = tuple(classifiers)
         self._nearest = nearest
+        self._coarse = coarse
         self._sure = sure
         self._faults = faults
         self._invented: set[str] = set() if before is None else before._invented
+
+    @property
+    def coarse(self) -> Nearest | None:
+        """What names by their sketches the questions that need not be embedded."""
+        return self._coarse
 
     @property
     def nearest(self) -> Nearest | None:
@@ -96,6 +104,13 @@ class Namer:
             except Exception as error:
                 self._faults.report(DEFAULT, "classifier", error)
         return None
+
+    def coarsely(self, question: str, sketch: Vectors) -> Naming:
+        """Return what a question that is not embedded seems to be: a miss is counted there."""
+        if self._coarse is None:
+            return self.otherwise
+        guess = self._coarse.guess(question, sketch)
+        return self.otherwise if guess.category is None else certain(guess.category, "sketch")
 
     @property
     def otherwise(self) -> Naming:

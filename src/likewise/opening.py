@@ -24,7 +24,7 @@ from likewise.config import (
     load,
 )
 from likewise.durations import byte_count, seconds
-from likewise.embed import Embedder
+from likewise.embed import Embedder, Sketched, sketcher_of
 from likewise.embed.registry import open_embedder
 from likewise.engine import Engine
 from likewise.errors import ConfigError, EmbedderError
@@ -123,6 +123,7 @@ def from_config(
         embed_usd=_embed_usd(config),
         terms=config.load,
         adapting=config.adapting,
+        gated=config.settings.embedding.gate,
     )
 
 
@@ -191,6 +192,12 @@ def nearest_of(examples: Examples, embedder: Embedder) -> Nearest | None:
     return nearest
 
 
+def coarse_of(examples: Examples, embedder: Embedder) -> Nearest | None:
+    """Return the same for sketches, where the embedder has any."""
+    sketcher = sketcher_of(embedder)
+    return None if sketcher is None else nearest_of(examples, Sketched(embedder, sketcher))
+
+
 def _embed_usd(config: Config) -> float:
     """Return what embedding a character costs: a server's price, or nothing in this process."""
     kind, _, model = config.settings.embedding.model.partition(":")
@@ -254,6 +261,7 @@ def _engine(
     embed_usd: float = 0.0,
     terms: LoadTerms | None = None,
     adapting: Adapting = STEADY,
+    gated: bool = True,
 ) -> Engine:
     if learning is not None:
         require_fitting()
@@ -268,6 +276,8 @@ def _engine(
             policies=policies,
             classifiers=classifiers,
             nearest=nearest_of(examples, embedder),
+            coarse=coarse_of(examples, embedder) if gated else None,
+            gated=gated,
             sure=sure,
             max_entries=max_entries,
             max_bytes=max_bytes,

@@ -26,10 +26,14 @@ _ROUNDING_S = 1e-3
 
 
 class Tier(StrEnum):
-    """What served a hit: equality to the letter, or nearness in meaning."""
+    """What compared two questions: equality to the letter, nearness in meaning, or their sketches.
+
+    The last serves nothing: see ``gate``.
+    """
 
     EXACT = "exact"
     SEMANTIC = "semantic"
+    COARSE = "coarse"
 
 
 class Reason(StrEnum):
@@ -41,6 +45,7 @@ class Reason(StrEnum):
     STALE_IF_ERROR = "stale-if-error"
     STRETCHED = "stretched-under-load"
     NO_CANDIDATE = "no-candidate"
+    GATED = "gated"
     BELOW_THRESHOLD = "below-threshold"
     STALE = "stale"
     IMPROBABLE = "improbable"
@@ -62,7 +67,8 @@ class Reason(StrEnum):
 class Candidate:
     """An entry near the request, before the decision.
 
-    ``similarity`` is the cosine of the two questions' vectors, 1.0 in the exact tier;
+    ``similarity`` is the cosine of the two questions' vectors, 1.0 in the exact tier, and in the
+    coarse tier that of the nearest sketch, which ``gate`` says what it would have to be;
     ``probability`` what a verifier thinks of the pair, ``None`` when it was not asked; ``strikes``
     how many questions it was marked wrong for, each of which halves what its neighbourhood may lack
     of certainty; ``outdated`` names a source of which there is a newer version. Age, expiry and
@@ -79,6 +85,7 @@ class Candidate:
     probability: float | None = None
     strikes: int = 0
     outdated: str = ""
+    gate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +225,10 @@ def _decide(
         exact = candidate.tier is Tier.EXACT
         if exact_only and not exact:
             continue
+        if candidate.gate is not None:
+            detail = f"coarse similarity {candidate.similarity:.3f} below {candidate.gate:.3f}"
+            first_objection = Miss(policy.name, Reason.GATED, detail, threshold=threshold)
+            break
         found = _objection(
             candidate,
             request=request,

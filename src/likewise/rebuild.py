@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -24,13 +24,15 @@ def rebuild(
     store: Store,
     *,
     embedder: str,
+    sketches: Callable[[Sequence[str]], Vectors] | None = None,
     now: float,
     grace_of: Callable[[str], float] = lambda _: 0.0,
     progress: Progress | None = None,
 ) -> None:
     """Fill ``catalog`` with what ``store`` holds, and delete there what has expired.
 
-    ``grace_of`` gives for how many seconds an entry of a category may be served after its time.
+    ``grace_of`` gives for how many seconds an entry of a category may be served after its time,
+    ``sketches`` makes the coarse vectors of questions, where the embedder has any.
 
     An entry whose vector another embedder made is served by the exact tier only: its vector means
     nothing beside this embedder's.
@@ -65,7 +67,7 @@ def rebuild(
             tenant = tenants.setdefault(row.tenant, row.tenant)
             yield _record(row, scope, tenant, indexed=vector is not None), vector
 
-    catalog.load(rows())
+    catalog.load(rows(), sketches)
     if expired:
         store.delete(expired)
     if foreign:

@@ -87,6 +87,12 @@ class Receipt:
         }
 
     def _compared(self, candidate: Candidate) -> dict[str, Any]:
+        if candidate.gate is not None:
+            return {
+                "tier": candidate.tier.value,
+                "similarity": candidate.similarity,
+                "gate": candidate.gate,
+            }
         objection = standing_objection(
             candidate,
             request=self.request,

@@ -32,6 +32,7 @@ ADDITIVE = (
     "audits",
     "audited_wrong",
     "drift_alarms",
+    "gate_lost",
     "saved_s",
     "saved_tokens",
     "saved_usd",

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from likewise.embed.graph import RECIPE, build_graph, cache_folder, load_graph
+from likewise.embed.graph import RECIPE, build_graph, load_graph
 from likewise.embed.weights import WEIGHTS_SHA256, find_weights, read_weights
+from likewise.kept import cache_folder
 
 LOAD = (
     "from likewise.embed.graph import load_graph; from likewise.embed.weights import find_weights;"

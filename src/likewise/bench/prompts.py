@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from likewise.category import DEFAULT, check_name
-from likewise.embed import Embedder, Vectors
+from likewise.embed import Embedder, Sketcher, Vectors, sketcher_of
 from likewise.errors import ConfigError
 from likewise.rebuild import Progress
 
@@ -201,6 +201,11 @@ class Embedded:
     def dimensions(self) -> int:
         """See ``Embedder.dimensions``."""
         return self._embedder.dimensions
+
+    @property
+    def sketcher(self) -> Sketcher | None:
+        """See ``sketcher_of``."""
+        return sketcher_of(self._embedder)
 
     def fits(self, text: str) -> bool:
         """See ``Embedder.fits``."""

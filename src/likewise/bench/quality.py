@@ -236,7 +236,7 @@ def _fold(prompt: Prompt) -> int:
 
 
 def _bare(name: str, threshold: float) -> Category:
-    return Category(name, similarity_threshold=threshold, ttl=None, guards=())
+    return Category(name, similarity_threshold=threshold, ttl=None, guards=(), gate=0.0)
 
 
 def _cache(

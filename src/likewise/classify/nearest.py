@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from likewise.classify.style import STYLE, style_of
 from likewise.embed import Embedder, Vectors
-from likewise.embed.graph import cache_folder
 from likewise.errors import ConfigError
 from likewise.files import write_whole
+from likewise.kept import cache_folder
 
 logger = logging.getLogger("likewise")
 

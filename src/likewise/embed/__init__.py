@@ -38,4 +38,55 @@ class Embedder(Protocol):
         """
 
 
-__all__ = ["Embedder", "Vectors"]
+class Sketcher(Protocol):
+    """Makes coarse vectors, for a hundredth of the cost. Safe to use from many threads."""
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a sketch."""
+
+    def sketch(self, texts: Sequence[str]) -> Vectors:
+        """Sketch ``n`` texts as float32 of shape ``(n, dimensions)``.
+
+        Each row has length 1, or is all zeros for a text without a known word.
+
+        Raises:
+            EmbedderError: A text is not valid Unicode.
+        """
+
+    def floor(self, cosine: float) -> float:
+        """Return the coarse cosine below which one of at least ``cosine`` is not to be expected."""
+
+
+def sketcher_of(embedder: Embedder) -> Sketcher | None:
+    """Return what sketches the texts of an embedder: its ``sketcher``, where it has one."""
+    return getattr(embedder, "sketcher", None)
+
+
+class Sketched:
+    """An embedder whose vectors are the sketches of another one."""
+
+    def __init__(self, embedder: Embedder, sketcher: Sketcher) -> None:
+        self._embedder = embedder
+        self._sketcher = sketcher
+
+    @property
+    def name(self) -> str:
+        """See ``Embedder.name``."""
+        return f"{self._embedder.name}/sketch"
+
+    @property
+    def dimensions(self) -> int:
+        """See ``Embedder.dimensions``."""
+        return self._sketcher.dimensions
+
+    def fits(self, text: str) -> bool:
+        """See ``Embedder.fits``."""
+        return self._embedder.fits(text)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """See ``Embedder.embed``."""
+        return self._sketcher.sketch(texts)
+
+
+__all__ = ["Embedder", "Sketched", "Sketcher", "Vectors", "sketcher_of"]

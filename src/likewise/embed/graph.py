@@ -16,12 +16,7 @@ All rows of one call have the same length, so there is no padding and no attenti
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.embed.weights import MODEL, WEIGHTS_SHA256, read_weights
-
-logger = logging.getLogger("likewise")
+from likewise.kept import kept
 
 # Name of the way the graph is built. It is part of the embedder's name: change it with anything
 # below that changes a vector, and stored vectors are never compared with the new ones.
@@ -49,46 +43,21 @@ _OPSET, _IR_VERSION = 20, 9  # opset 20 brought Gelu
 Array = NDArray[Any]
 
 
-def cache_folder() -> Path:
-    """Where built graphs are kept.
-
-    ``$LIKEWISE_CACHE_DIR``, else ``$XDG_CACHE_HOME/likewise``, else ``~/.cache/likewise``.
-
-    Raises:
-        RuntimeError: None of these is set and the user has no home folder.
-    """
-    if own := os.environ.get("LIKEWISE_CACHE_DIR"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared) / "likewise"
-    return Path.home() / ".cache" / "likewise"
-
-
 def load_graph(weights: Path) -> bytes:
     """The serialised ONNX model: from the cache folder, else built from the folder ``weights``.
 
     Its input ``input_ids`` is int64 of shape ``(texts, tokens)``, its output ``vector`` float32 of
-    shape ``(texts, 384)``, each row of length 1. A damaged cached file is built again, and a cache
-    folder that cannot be written costs a build at every start; each logs one warning.
+    shape ``(texts, 384)``, each row of length 1. See ``kept`` for what a damaged file does.
 
     Raises:
         WeightsNotFoundError: The graph must be built and the weights cannot be read.
         WeightsCorruptError: The graph must be built and the weights are not the published ones.
     """
-    try:
-        path = cache_folder() / f"{MODEL}.{RECIPE}.{WEIGHTS_SHA256[:12]}.graph"
-    except RuntimeError as error:
-        logger.warning("no cache folder (%s); building %s in memory", error, MODEL)
-        return build_graph(read_weights(weights))
-    cached = _read(path)
-    if cached is not None:
-        return cached
-    graph = build_graph(read_weights(weights))
-    try:
-        _write(path, graph)
-    except OSError as error:
-        logger.warning("cannot keep the built graph in %s: %s", path.parent, error.strerror)
-    return graph
+    return kept(
+        f"{MODEL}.{RECIPE}.{WEIGHTS_SHA256[:12]}.graph",
+        {"weights_sha256": WEIGHTS_SHA256, "recipe": RECIPE},
+        lambda: build_graph(read_weights(weights)),
+    )
 
 
 def build_graph(weights: Mapping[str, Array]) -> bytes:
@@ -206,42 +175,3 @@ class _Builder:
         gain = self.constant(self._weights[f"{prefix}.weight"])
         shift = self.constant(self._weights[f"{prefix}.bias"])
         return self.add("LayerNormalization", rows, gain, shift, axis=-1, epsilon=_EPSILON)
-
-
-# A cached graph is one file, so that replacing it is one step: a line of JSON, then the ONNX bytes.
-
-
-def _header(graph: bytes) -> bytes:
-    facts = {
-        "sha256": hashlib.sha256(graph).hexdigest(),
-        "weights_sha256": WEIGHTS_SHA256,
-        "recipe": RECIPE,
-    }
-    return json.dumps(facts).encode() + b"\n"
-
-
-def _read(path: Path) -> bytes | None:
-    """The graph in a cached file; None, and a warning unless it is absent, when unusable."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None  # absent, or unreadable: then writing fails too, and that is what warns
-    header, _, graph = content.partition(b"\n")
-    if header + b"\n" == _header(graph):
-        return graph
-    logger.warning("the cached graph %s is damaged; building it again", path)
-    return None
-
-
-def _write(path: Path, graph: bytes) -> None:
-    """Put the graph in place in one step: a reader, or another builder, never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_header(graph))
-            file.write(graph)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

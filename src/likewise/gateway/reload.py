@@ -14,7 +14,7 @@ from likewise.classify.rules import Rules
 from likewise.config import Config, load
 from likewise.engine import Engine
 from likewise.errors import ConfigError
-from likewise.opening import judging_of, nearest_of
+from likewise.opening import coarse_of, judging_of, nearest_of
 
 logger = logging.getLogger("likewise")
 
@@ -65,15 +65,17 @@ class Follower:
             old, new = self._in_file, _values(config)
             same = old["verifier"] == new["verifier"]
             judging = engine.force.judging if same else judging_of(config)
-            nearest = engine.namer.nearest
+            nearest, coarse = engine.namer.nearest, engine.namer.coarse
             if config.examples != self._examples:
                 found = nearest_of(config.examples, engine.embedder)
                 # An embedder that fails now is no reason to forget what is known.
                 nearest = found or (nearest if config.examples else None)
+                coarse = coarse_of(config.examples, engine.embedder)
             engine.adopt(
                 config.policies,
                 ("rule", Rules(config.rules)),
                 nearest=nearest,
+                coarse=coarse,
                 sure=config.settings.classification.confidence,
                 sources=config.sources,
                 judging=judging,

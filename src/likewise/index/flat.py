@@ -6,21 +6,39 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from likewise.embed import Vectors
+from likewise.index.codes import Codes, coded, products
 
 _FIRST_CAPACITY = 1
+_GROWTH = 1.25
+"""Of a partition that is full; many small ones would otherwise be half empty."""
+
+_CODED_FROM = 2_000
+"""Rows from which on int8 codes say first which rows are worth an exact product."""
+
+_BLOCK = 64
+_ROUNDING = 1e-4
+"""More than float32 sums of products of unit vectors may be off."""
 
 
 class _View(NamedTuple):
     """What a reader sees: never shrinks or moves under it, because growth makes a new one."""
 
-    vectors: Vectors
+    vectors: NDArray[np.float16]
     used: int
+    codes: Codes | None = None
+    scales: NDArray[np.float32] | None = None
+    lost: float = 0.0
 
 
 class Flat:
-    """Rows of unit vectors, float32 ``(capacity, dimensions)``; a row's label is its place.
+    """Rows of unit vectors, float16 ``(capacity, dimensions)``; a row's label is its place.
+
+    A large partition also has its rows in int8. Their products say within proven bounds what the
+    exact ones are, so that only rows that may be among the result are multiplied out: it is the
+    same result as without them.
 
     Readers take no lock: a writer fills a row first and publishes the count after, growth copies,
     and a removed row becomes zeros, which are similar to nothing. Writers must be serialised by the
@@ -28,47 +46,99 @@ class Flat:
     """
 
     def __init__(self, dimensions: int, capacity: int = _FIRST_CAPACITY) -> None:
-        self._view = _View(np.zeros((max(capacity, 1), dimensions), np.float32), 0)
+        self._view = _View(np.zeros((max(capacity, 1), dimensions), np.float16), 0)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the vectors."""
-        return self._view.vectors.nbytes
+        view = self._view
+        coded_bytes = 0 if view.codes is None else view.codes.nbytes + 4 * len(view.codes)
+        return view.vectors.nbytes + coded_bytes
 
     def add(self, vectors: Vectors) -> int:
         """Append ``(n, dimensions)`` vectors; return the label of the first."""
-        rows, first = self._view
+        view = self._view
+        first, rows = view.used, view.vectors
         end = first + len(vectors)
-        if end > len(rows):
-            grown = np.zeros((max(end, 2 * len(rows)), rows.shape[1]), np.float32)
-            grown[:first] = rows[:first]
-            rows = grown
-        rows[first:end] = vectors
-        self._view = _View(rows, end)
+        grown = end > len(rows)
+        if grown:
+            rows = np.zeros((max(end, int(_GROWTH * len(rows)) + 1), rows.shape[1]), np.float16)
+            rows[:first] = view.vectors[:first]
+        # What is not a number would hide everything else.
+        rows[first:end] = np.where(np.isfinite(vectors), vectors, 0.0)
+        if end < _CODED_FROM:
+            self._view = _View(rows, end)
+            return first
+        codes, scales, lost = view.codes, view.scales, view.lost
+        done = first
+        if grown or codes is None or scales is None:
+            whole = np.zeros(rows.shape, np.int8)
+            factors = np.zeros(len(rows), np.float32)
+            if codes is None or scales is None:
+                done = 0
+            else:
+                whole[:first], factors[:first] = codes[:first], scales[:first]
+            codes, scales = whole, factors
+        fresh, factors, differences = coded(rows[done:end].astype(np.float32))
+        codes[done:end], scales[done:end] = fresh, factors
+        lost = max(lost, float(differences.max(initial=0.0)))
+        self._view = _View(rows, end, codes, scales, lost)
         return first
 
     def remove(self, label: int) -> None:
         """Make a row similar to nothing."""
-        self._view.vectors[label] = 0.0
+        view = self._view
+        view.vectors[label] = 0.0
+        if view.codes is not None:
+            view.codes[label] = 0
 
     def vectors(self, labels: Sequence[int]) -> Vectors:
         """Return the vectors of ``labels``, float32 of shape ``(n, dimensions)``."""
-        return self._view.vectors[list(labels)]
+        return self._view.vectors[list(labels)].astype(np.float32)
 
     def search(self, vector: Vectors, k: int, floor: float) -> list[tuple[int, float]]:
         """Return ``(label, cosine)`` of the nearest rows, nearest first.
 
         The nearest is always among them; further ones, up to ``k``, only from ``floor`` up.
         """
-        rows, count = self._view
-        if count == 0:
+        view = self._view
+        if view.used == 0:
             return []
-        similarities = rows[:count] @ vector
-        best = int(similarities.argmax())
-        if similarities[best] < floor:
-            return [(best, float(similarities[best]))]
-        labels = np.flatnonzero(similarities >= floor)
-        if len(labels) > k:
-            labels = labels[np.argpartition(similarities[labels], len(labels) - k)[-k:]]
-        order = labels[np.argsort(-similarities[labels], kind="stable")]
-        return [(int(label), float(similarities[label])) for label in order]
+        found, off = _approximate(view, vector)
+        rows = _promising(found, k, floor, off)
+        exact = view.vectors[rows].astype(np.float32) @ vector
+        order = np.argsort(-exact, kind="stable")[:k]
+        best = [(int(rows[place]), float(exact[place])) for place in order]
+        return best[:1] + [pair for pair in best[1:] if pair[1] >= floor]
+
+
+def _approximate(view: _View, vector: Vectors) -> tuple[NDArray[np.float64], float]:
+    """Return about the products of a vector with every row, and how far each may be off.
+
+    A product of codes differs from that of the vectors by ``|q - q'| |x'| + |q| |x - x'|`` at most
+    (Cauchy and Schwarz), with ``|q| = 1`` and ``|x'| <= 1 + |x - x'|``.
+    """
+    if view.codes is None or view.scales is None:
+        return products(vector.astype(np.float16), view.vectors[: view.used]), 0.0
+    query, factor, missed = coded(vector[None])
+    found = products(query[0], view.codes[: view.used])
+    found *= view.scales[: view.used] * factor[0]
+    return found, float(missed[0]) * (1.0 + view.lost) + view.lost
+
+
+def _promising(found: NDArray[np.float64], k: int, floor: float, off: float) -> NDArray[np.intp]:
+    """Return the rows that may be among the ``k`` nearest when ``found`` may be ``off`` by so much.
+
+    The ``k``-th greatest of the blocks' maxima is no more than the ``k``-th greatest of all: so
+    nothing among the first ``k`` is below it, and nothing needs to be sorted.
+    """
+    count = len(found)
+    whole = count - count % _BLOCK
+    maxima = found[:whole].reshape(-1, _BLOCK).max(axis=1)
+    if whole < count:
+        maxima = np.append(maxima, found[whole:].max())
+    best = maxima.max()
+    some = maxima if len(maxima) >= k else found
+    kth = np.partition(some, len(some) - k)[-k] if len(some) > k else some.min()
+    bound = min(max(kth, floor + off), best) - 2.0 * off - _ROUNDING
+    return np.flatnonzero(found >= bound)

@@ -11,6 +11,7 @@ from likewise.embed import Vectors
 from likewise.index.flat import Flat
 from likewise.index.hnsw import Hnsw
 from likewise.index.record import Record
+from likewise.index.sketches import Sketches
 
 CROSSOVER = 12_000
 """Entries above which the graph beats the scan; measured by ``likewise bench index``."""
@@ -28,15 +29,20 @@ Match = tuple[Record, float]
 class Partition:
     """A vector index that is a flat scan while small and a graph above ``crossover`` entries.
 
+    With ``sketched`` dimensions it also holds a coarse vector of each entry.
+
     Readers take no lock and see a consistent pair of vectors and records, published as one tuple.
     Writers must be serialised by the caller. Removed rows are compacted away when they are a
     quarter of all.
     """
 
-    def __init__(self, dimensions: int, crossover: int = CROSSOVER) -> None:
+    def __init__(
+        self, dimensions: int, crossover: int = CROSSOVER, *, sketched: int | None = None
+    ) -> None:
         self._dimensions = dimensions
         self._crossover = crossover
         self._state: tuple[Flat | Hnsw, list[Record | None]] = (Flat(dimensions), [])
+        self._sketches = None if sketched is None else Sketches(sketched)
         self._removed = 0
 
     def __len__(self) -> int:
@@ -49,12 +55,20 @@ class Partition:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of vectors and graph."""
-        return self._state[0].nbytes
+        """Bytes of vectors, graph and sketches."""
+        sketches = self._sketches
+        return self._state[0].nbytes + (0 if sketches is None else sketches.nbytes)
 
-    def add(self, records: Sequence[Record], vectors: Vectors) -> None:
-        """Add records with their unit vectors, float32 of shape ``(n, dimensions)``."""
+    def add(
+        self, records: Sequence[Record], vectors: Vectors, sketches: Vectors | None = None
+    ) -> None:
+        """Add records with their unit vectors, float32 of shape ``(n, dimensions)``.
+
+        ``sketches`` are their coarse vectors, float32 of shape ``(n, sketched)``.
+        """
         index, rows = self._state
+        if self._sketches is not None:
+            self._sketches.add(sketches, len(records))
         if isinstance(index, Flat) and len(self) + len(records) > self._crossover:
             self._rebuild(extra=records, extra_vectors=vectors)
             return
@@ -74,6 +88,8 @@ class Partition:
         rows[label] = None
         record.label = -1
         index.remove(label)
+        if self._sketches is not None:
+            self._sketches.remove(label)
         self._removed += 1
         if self._removed >= max(_COMPACT_LEAST, _COMPACT_SHARE * len(rows)):
             self._rebuild()
@@ -92,6 +108,11 @@ class Partition:
         )
         return self._nearest(vector, _MANY, floor) if crowded else matches
 
+    def coarsely(self, sketch: Vectors) -> float:
+        """Return the greatest coarse cosine of any entry with ``sketch``, 1 when unknown."""
+        sketches = self._sketches
+        return 1.0 if sketches is None else sketches.nearest(sketch)
+
     def _nearest(self, vector: Vectors, k: int, floor: float) -> list[Match]:
         index, rows = self._state
         found = []
@@ -105,7 +126,12 @@ class Partition:
         """Build the index anew from what is left and ``extra``, then publish it at once."""
         index, rows = self._state
         kept = [record for record in rows if record is not None]
-        vectors = index.vectors([record.label for record in kept])
+        labels = [record.label for record in kept]
+        vectors = index.vectors(labels)
+        if self._sketches is not None:
+            # Those of what is added are there already, behind the others.
+            labels += range(len(rows), len(rows) + len(extra))
+            self._sketches = self._sketches.kept(labels)
         if extra_vectors is not None:
             vectors = np.concatenate([vectors, extra_vectors])
         records = [*kept, *extra]
