@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -74,6 +74,16 @@ class _Seen:
     cosines: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     bound: float | None = None
     count: int = 0
+
+
+def bound_of(cosines: Collection[float]) -> float | None:
+    """Return the bound that these coarse cosines of hits ask for; ``None`` when they are too few.
+
+    One in a hundred of them may be below it, none of the first hundred.
+    """
+    if len(cosines) < _FEW:
+        return None
+    return float(sorted(cosines)[int(_LOST * len(cosines))]) - _MARGIN
 
 
 class Gate:
@@ -157,9 +167,8 @@ class Gate:
             seen = self._seen.setdefault(category, _Seen())
             seen.cosines.append(cosine)
             seen.count += 1
-            if seen.count >= _FEW and seen.count % _EVERY == 0:
-                ordered = sorted(seen.cosines)
-                seen.bound = ordered[int(_LOST * len(ordered))] - _MARGIN
+            if seen.count % _EVERY == 0:
+                seen.bound = bound_of(seen.cosines)
 
     def forget(self) -> None:
         """Forget what was seen: other policies have other hits."""

@@ -1,6 +1,8 @@
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -8,8 +10,11 @@ from likewise import Cache, Hit
 from likewise.adaptive import STEADY, under_pressure
 from likewise.bench.prompts import Prompt
 from likewise.config import load
+from likewise.embed import Vectors
 from likewise.errors import ConfigError
 from likewise.gateway.reload import Follower
+from likewise.learn.certify import Certificate
+from likewise.learn.choices import Judged, gate_of
 from likewise.learn.labels import joined, label
 from likewise.learn.tune import Tuned, tune
 from likewise.learn.verifier import Verifier, load_verifier
@@ -124,6 +129,36 @@ def test_load_takes_the_threshold_to_its_certified_floor(tuned: Tuned, tmp_path:
     moved = under_pressure(policy, 1.0, STEADY)
     assert moved.probability_threshold == pytest.approx(floor)
     assert load(path).policies.of("noise").exact_only
+
+
+def test_the_gate_lets_nearly_all_hits_through() -> None:
+    """It is written where the embedder has sketches, and few of the hits are below it."""
+
+    class Sketched(HashingEmbedder):
+        @property
+        def sketcher(self) -> "Sketched":
+            return self
+
+        def sketch(self, texts: Sequence[str]) -> Vectors:
+            return self.embed(texts)
+
+        def floor(self, cosine: float) -> float:
+            return cosine
+
+    embedder = Sketched(64)
+    hits = prompts(300, seed=5)
+    texts = [(one.text, other.text) for one, other in zip(hits, prompts(300, seed=6), strict=True)]
+    judged = Judged(np.ones(300), np.zeros(300, np.bool_), np.ones(300), texts)
+    certificate = Certificate(0.9, 300, 0, 0.01, 0)
+    gate = gate_of(judged, certificate, None, embedder)
+    assert gate is not None
+    sides = [embedder.sketch([pair[side] for pair in texts]) for side in (0, 1)]
+    cosines = (sides[0] * sides[1]).sum(axis=1)
+    assert 0 <= np.mean(cosines < gate) <= 0.01
+    assert gate > cosines.min() - 0.1
+    assert gate_of(judged, certificate, None, EMBEDDER) is None, "no sketches, no gate"
+    few = Judged(judged.scores[:40], judged.wrong[:40], judged.cosines[:40], texts[:40])
+    assert gate_of(few, certificate, None, embedder) is None, "too few hits tell nothing"
 
 
 def test_a_budget_under_load_below_the_budget_is_refused() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.learn.certify import Certificate, upper_bound
-from likewise.learn.tune import Judged, Tuned
+from likewise.learn.choices import Judged
+from likewise.learn.tune import Tuned
 from likewise.page import div, require_charts, table, write_page
 
 _BINS = 40

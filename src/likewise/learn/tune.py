@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from likewise.embed import Embedder
 from likewise.errors import ConfigError
-from likewise.guards import GUARDS
 from likewise.learn import evidence
 from likewise.learn.certify import POINT_ESTIMATE, POOL_RISK, Certificate, certify, pooled
+from likewise.learn.choices import Judged, floor_of, gate_of, guards_of
 from likewise.learn.evidence import Tokens
 from likewise.learn.features import NAMES, Matrix
 from likewise.learn.folds import MODELS, Folded, final_verifier, fit_folds, folds_of
@@ -86,23 +86,6 @@ class Coupled(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """The best candidate of each request of a category, by a verifier that has not seen it.
-
-    Attributes:
-        scores: Probability of being right, shape ``(n,)``.
-        wrong: Whether it would have been wrong, shape ``(n,)``.
-        cosines: Its cosine, shape ``(n,)``.
-        texts: The two questions of each pair.
-    """
-
-    scores: NDArray[np.float64]
-    wrong: NDArray[np.bool_]
-    cosines: NDArray[np.float64]
-    texts: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Tuned:
     """The outcome of tuning.
 
@@ -113,6 +96,8 @@ class Tuned:
         requests: Requests of each category in the stream.
         guards: Those that pay, by category.
         floor: Cosine below which a candidate is not worth judging, by category.
+        gates: Coarse cosine below which a question is not worth embedding, see ``gate``, by
+            category; ``None`` where too few hits tell, or without sketches.
         budget: Error per hit allowed.
         risk: Chance that a category's bound fails.
         pressed: Certificates for the budget under load, by category; none without one.
@@ -125,6 +110,7 @@ class Tuned:
     requests: Mapping[str, int]
     guards: Mapping[str, Sequence[str]]
     floor: Mapping[str, float]
+    gates: Mapping[str, float | None]
     budget: float
     risk: float
     pressed: Mapping[str, Certificate] = field(default_factory=dict)
@@ -199,8 +185,12 @@ def tune(
         certificates,
         judged,
         first.requests,
-        {name: _guards(judged[name], certificates[name], budget) for name in judged},
-        {name: _floor(judged[name], certificates[name], pressed.get(name)) for name in judged},
+        {name: guards_of(judged[name], certificates[name], budget) for name in judged},
+        {name: floor_of(judged[name], certificates[name], pressed.get(name)) for name in judged},
+        {
+            name: gate_of(judged[name], certificates[name], pressed.get(name), embedder)
+            for name in judged
+        },
         budget,
         risk,
         pressed,
@@ -423,27 +413,3 @@ def _thinned(places: NDArray[np.intp], labels: Labels) -> NDArray[np.intp]:
         if taken[key] <= MOST_OF_A_KEY:
             kept.append(place)
     return np.sort(np.array(kept, np.intp))
-
-
-def _guards(judged: Judged, certificate: Certificate, budget: float) -> list[str]:
-    """Return the guards that are right more often than the budget when they veto a hit."""
-    if certificate.threshold is None:
-        return list(GUARDS)
-    hits = np.flatnonzero(judged.scores >= certificate.threshold).tolist()
-    chosen = []
-    for name, guard in GUARDS.items():
-        vetoed = [i for i in hits if guard(*judged.texts[i]) is not None]
-        if vetoed and judged.wrong[vetoed].mean() > budget:
-            chosen.append(name)
-    return chosen
-
-
-def _floor(judged: Judged, certificate: Certificate, pressed: Certificate | None) -> float:
-    """Return a cosine just below that of every hit the threshold would have made, or its floor."""
-    if certificate.threshold is None:
-        return 1.0
-    least = certificate.threshold
-    if pressed is not None and pressed.threshold is not None:
-        least = min(least, pressed.threshold)
-    hits = judged.cosines[judged.scores >= least]
-    return max(0.0, float(np.quantile(hits, 0.002)) - 0.01)

@@ -32,9 +32,12 @@ def write_policy(tuned: Tuned, path: Path, *, base: dict[str, Any] | None = None
             policy["similarity_threshold"] = round(max(_LEAST_FLOOR, tuned.floor[name]), 4)
             policy["probability_threshold"] = certificate.threshold
             policy["guards"] = list(tuned.guards[name])
-            # Floors of an earlier verifier mean nothing beside this one.
-            for key in ("probability_floor", "pressure_budget"):
+            # Floors and gates of an earlier verifier mean nothing beside this one.
+            for key in ("probability_floor", "pressure_budget", "gate"):
                 policy.pop(key, None)
+            gate = tuned.gates[name]
+            if gate is not None:
+                policy["gate"] = round(min(max(gate, 0.0), 1.0), 4)
             policy |= _under_load(tuned, name, certificate.threshold)
         categories[name] = policy
     data["categories"] = categories
