@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from likewise.scope import Scope
 
 T = TypeVar("T")
 
+_EMBED_THREADS = 16
 _FETCH_S = 0.25
 """Longest a hit waits for the store; after that the model is asked."""
 
@@ -34,7 +34,8 @@ class AsyncCache(Front):
 
     def _use(self, engine: Engine) -> None:
         super()._use(engine)
-        self._embedding = ThreadPoolExecutor(os.cpu_count(), "likewise-embed")
+        # More than there are processors: what comes while these are busy is embedded together.
+        self._embedding = ThreadPoolExecutor(_EMBED_THREADS, "likewise-embed")
         # Writes wait for one another, and for a locked file: reads have threads of their own.
         self._reads = ThreadPoolExecutor(4, "likewise-read")
         self._writes = ThreadPoolExecutor(2, "likewise-write")

@@ -63,6 +63,9 @@ class OpenAIEmbedder:
         ConfigError: An argument cannot work.
     """
 
+    parallel = _KEPT_CONNECTIONS
+    """Calls at once, see ``vectors.Batches``."""
+
     def __init__(
         self,
         model: str,
