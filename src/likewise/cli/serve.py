@@ -38,6 +38,9 @@ _GRACE_S = 10
 _HEAD_S, _BODY_S = 2.0, 8.0
 """How long the model may take to begin an answer, and to end it, when a server is to end."""
 
+SERVER: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False}
+"""How uvicorn runs; ``likewise bench speed`` measures a bare application on it with the same."""
+
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 
 
@@ -200,15 +203,7 @@ def _run(
             if ending is not None:
                 ending.cancel()
 
-    server = Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
-    )
+    server = Server(uvicorn.Config(app, timeout_graceful_shutdown=_GRACE_S, **SERVER))
 
     def stop(*_: object) -> None:
         server.should_exit = True
