@@ -191,7 +191,7 @@ def _database(
     import psycopg  # noqa: PLC0415 - an extra; nothing else needs it
 
     with ExitStack() as stack:
-        url = url or stack.enter_context(_private_server())
+        url = url or stack.enter_context(private_server())
         direct = stack.enter_context(psycopg.connect(url, autocommit=True))
         stack.enter_context(_table(direct, texts, vectors))
         port = stack.enter_context(_delayed(direct.info, delay_s))
@@ -217,7 +217,8 @@ def _search_in(connection: Any) -> Callable[[Vectors], float]:
 
 
 @contextmanager
-def _private_server() -> Iterator[str]:
+def private_server() -> Iterator[str]:
+    """Run a PostgreSQL with pgvector until the block ends; yields its URL, of a local socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pgserver  # noqa: PLC0415 - an extra; nothing else needs it

@@ -29,11 +29,15 @@ from likewise.opening import embedder_of
 from likewise.rebuild import Progress
 
 MODEL = "stand-in-1"
+QUESTION = "How do I undo my last git commit without losing the changes?"
+TOKENS = 60
+"""Of the answer to it."""
+
 CLIENTS, STREAMS = 16, 64
 WINDOW_S, ROUNDS = 1.0, 7
+EXACT = b"x-likewise-tier: exact"
+"""In the head of an exact hit, in lower case."""
 
-_TOKENS = 60
-_QUESTION = "How do I undo my last git commit without losing the changes?"
 _STORED_S = 10.0
 """How long an answer may take to be stored, before a measurement is given up."""
 
@@ -111,7 +115,7 @@ def exact_hit(
     Raises:
         UpstreamError: A server did not start, or an answer was no exact hit.
     """
-    request = chat(_QUESTION, model=MODEL, x_mock_tokens=str(_TOKENS))
+    request = chat(QUESTION, model=MODEL, x_mock_tokens=str(TOKENS))
     with ExitStack() as stack:
         _, gateway = stack.enter_context(gateway_before_model(config))
         body = stored_answer(gateway, request)
@@ -123,7 +127,7 @@ def exact_hit(
                 requests=[request],
                 clients=clients,
                 seconds=window_s,
-                must=b"x-likewise-tier: exact",
+                must=EXACT,
             ),
             "floor": Volley(port=bare, requests=[request], clients=clients, seconds=window_s),
         }
@@ -181,9 +185,9 @@ def semantic_hit(
     embed_s: list[float] = []
     with gateway_before_model(config) as (_, port), closing(Connection(port)) as client:
         for text in prompts:
-            client.ask(chat(text, model=MODEL, x_mock_tokens=str(_TOKENS)))
+            client.ask(chat(text, model=MODEL, x_mock_tokens=str(TOKENS)))
         for done, text in enumerate(asked, start=1):
-            answer, whole_s = client.ask(chat(text, model=MODEL, x_mock_tokens=str(_TOKENS)))
+            answer, whole_s = client.ask(chat(text, model=MODEL, x_mock_tokens=str(TOKENS)))
             began = time.perf_counter()
             embedder.embed([text])
             alone_s = time.perf_counter() - began
@@ -312,11 +316,11 @@ def gateway_before_model(
         yield _port_of(model), _port_of(gateway)
 
 
-def stored_answer(port: int, request: bytes) -> bytes:
-    """Ask until the answer is an exact hit; returns its body.
+def stored_answer(port: int, request: bytes, *, must: bytes = EXACT) -> bytes:
+    """Ask until the head of the answer holds ``must``, in lower case; returns its body.
 
     Raises:
-        UpstreamError: It never was, or the gateway answers with errors.
+        UpstreamError: It never did, or the gateway answers with errors.
     """
     deadline = time.monotonic() + _STORED_S
     with closing(Connection(port)) as client:
@@ -325,7 +329,7 @@ def stored_answer(port: int, request: bytes) -> bytes:
             if not answer.ok:
                 msg = f"the gateway answered {answer.first_line!r} instead of a hit"
                 raise UpstreamError(msg)
-            if answer.header("x-likewise-tier") == "exact":
+            if must in answer.head:
                 return answer.body
             time.sleep(0.05)
     msg = f"the gateway did not store an answer within {_STORED_S:.0f} s; see what it has logged"

@@ -28,6 +28,7 @@ from likewise.bench.prompts import (
     read_prompts,
     sample,
 )
+from likewise.cli.bench_peers import peers
 from likewise.cli.output import (
     JsonOption,
     console,
@@ -366,6 +367,9 @@ def breakeven(
         shares = (f"{share:.2%}" for share in row["break_even_by_model_ms"].values())
         table.add_row(name, f"{row['lookup_ms']:.2f}", f"{row['hit_ms']:.2f}", *shares)
     console.print(table)
+
+
+app.command("peers")(peers)
 
 
 def _share(count: int, total: int) -> str:
