@@ -43,6 +43,10 @@ class Counting(HashingEmbedder):
         """See ``Sketcher`` and ``Embedder``."""
         return self.bound + cosine - 0.7
 
+    def surplus(self, text: str) -> float:
+        """See ``Sketcher``."""
+        return 0.0 if len(text) < 200 else 0.5
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See ``Sketcher`` and ``Embedder``."""
         self.embedded += texts

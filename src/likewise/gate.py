@@ -50,7 +50,8 @@ class Coarse(NamedTuple):
     """What the sketches say of a question.
 
     Attributes:
-        cosine: The greatest coarse cosine with any entry that might be served.
+        cosine: The greatest coarse cosine with any entry that might be served, less what it owes
+            to the length of the question (see ``Sketcher.surplus``).
         bound: What it would have to be.
     """
 
@@ -119,6 +120,7 @@ class Gate:
         sketch = self.sketch(question)
         if sketch is None:
             return None
+        surplus = self._sketcher.surplus(question)
         found: Coarse | None = None
         for policy in policies:
             cosine, entries = self._catalog.coarsely(scope, policy.name, sketch)
@@ -128,7 +130,7 @@ class Gate:
             bound = self.bound(policy, threshold)
             if most < 0 or bound <= OPEN:
                 return None
-            found = Coarse(cosine, bound)
+            found = Coarse(cosine - surplus, bound)
             if not found.closed:
                 break
         return found

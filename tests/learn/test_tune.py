@@ -145,6 +145,9 @@ def test_the_gate_lets_nearly_all_hits_through() -> None:
         def floor(self, cosine: float) -> float:
             return cosine
 
+        def surplus(self, _text: str) -> float:
+            return 0.0
+
     embedder = Sketched(64)
     hits = prompts(300, seed=5)
     texts = [(one.text, other.text) for one, other in zip(hits, prompts(300, seed=6), strict=True)]

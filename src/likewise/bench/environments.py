@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from likewise.embed.graph import cache_folder
 from likewise.errors import LikewiseError
+from likewise.kept import cache_folder
 
 STAMP = "installed.txt"
 _PATIENCE_S = 1_800

@@ -7,6 +7,7 @@ from.
 from __future__ import annotations
 
 import io
+import random
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from likewise.embed.weights import find_weights, read_weights
 
 _RIDGE = 1e-4
 _COSINES = (0.8, 0.85, 0.9, 0.95)
+_LONG_COSINE, _SIDE_BY_SIDE, _DRAWN = 0.85, (1, 2, 4, 8, 12), 600
 
 
 def fit() -> tuple[NDArray[np.float32], Vectors, Vectors]:
@@ -57,6 +59,36 @@ def floors(sketches: Vectors, vectors: Vectors) -> dict[float, tuple[int, float]
     return {cosine: (len(found), float(np.quantile(found, 0.01))) for cosine, found in near.items()}
 
 
+def lengths(model: MiniLM) -> dict[int, tuple[int, float]]:
+    """Return for growing texts how many tokens they have and what 99 % reach coarsely.
+
+    The texts are paraphrases of our own, several of them side by side; only those whose vectors
+    have a cosine of ``_LONG_COSINE`` count.
+    """
+    rng = random.Random(0)  # noqa: S311 - a sample, not a secret
+    groups: dict[tuple[str, str], list[str]] = {}
+    for prompt in load_prompts():
+        asks = groups.setdefault((prompt.category, prompt.key), [])
+        if prompt.text not in asks:
+            asks.append(prompt.text)
+    many = [asks for asks in groups.values() if len(asks) > 1]
+    found = {}
+    for side in _SIDE_BY_SIDE:
+        pairs = [
+            tuple(
+                map(" ".join, zip(*(rng.sample(a, 2) for a in rng.sample(many, side)), strict=True))
+            )
+            for _ in range(_DRAWN)
+        ]
+        pairs = [pair for pair in pairs if all(model.fits(text) for text in pair)]
+        ours, theirs = ([pair[place] for pair in pairs] for place in (0, 1))
+        fine = (model.embed(ours) * model.embed(theirs)).sum(axis=1)
+        coarse = (model.sketch(ours) * model.sketch(theirs)).sum(axis=1)
+        tokens = round(float(np.mean([len(model.tokens(text)) for text in ours])))
+        found[tokens] = (len(pairs), float(np.quantile(coarse[fine >= _LONG_COSINE], 0.01)))
+    return found
+
+
 def main() -> None:
     """Fit the map, put it in its place and print what the pairs say."""
     found, sketches, vectors = fit()
@@ -65,6 +97,8 @@ def main() -> None:
     Path(str(files("likewise.embed").joinpath(MAP_FILE))).write_bytes(buffer.getvalue())
     for cosine, (count, floor) in floors(sketches, vectors).items():
         print(f"{count} pairs with {cosine:.2f}: 99 % have {floor:.3f} coarsely")  # noqa: T201
+    for tokens, (count, floor) in lengths(MiniLM()).items():
+        print(f"{count} pairs of {tokens} tokens: 99 % have {floor:.3f} coarsely")  # noqa: T201
 
 
 if __name__ == "__main__":

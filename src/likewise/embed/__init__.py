@@ -55,7 +55,13 @@ class Sketcher(Protocol):
         """
 
     def floor(self, cosine: float) -> float:
-        """Return the coarse cosine below which one of at least ``cosine`` is not to be expected."""
+        """Return the coarse cosine below which one of at least ``cosine`` is not to be expected.
+
+        It is that of short texts, see ``surplus``.
+        """
+
+    def surplus(self, text: str) -> float:
+        """Return how much more coarse cosine a text has than a short one, for being long."""
 
 
 def sketcher_of(embedder: Embedder) -> Sketcher | None:

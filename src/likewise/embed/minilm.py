@@ -18,6 +18,7 @@ from likewise.embed.sketch import (
     expected_floor,
     load_table,
     summed,
+    surplus_of,
 )
 from likewise.embed.weights import (
     INSTALL_COMMAND,
@@ -175,6 +176,9 @@ class _Sketcher:
 
     def floor(self, cosine: float) -> float:
         return expected_floor(cosine)
+
+    def surplus(self, text: str) -> float:
+        return surplus_of(len(self._model.tokens(text)))
 
 
 def _batches(rows: list[list[int]]) -> Iterator[tuple[list[int], NDArray[np.int64]]]:

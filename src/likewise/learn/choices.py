@@ -61,7 +61,8 @@ def gate_of(
         return None
     pairs = [judged.texts[place] for place in np.flatnonzero(hits).tolist()]
     one, other = (sketcher.sketch([pair[side] for pair in pairs]) for side in (0, 1))
-    return bound_of((one * other).sum(axis=1).tolist())
+    cosines = (one * other).sum(axis=1).tolist()
+    return bound_of([c - sketcher.surplus(pair[0]) for c, pair in zip(cosines, pairs, strict=True)])
 
 
 def _hits(
