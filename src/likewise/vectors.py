@@ -44,6 +44,11 @@ class VectorMemo:
                 self._vectors.popitem(last=False)
         return vector
 
+    def forget(self) -> None:
+        """Forget every vector."""
+        with self._lock:
+            self._vectors.clear()
+
 
 @dataclass(slots=True, eq=False)
 class _Asked:

@@ -33,7 +33,7 @@ class Tally:
     """What came of the requests of one category, or of all.
 
     ``judged`` are the hits whose probability a verifier gave, ``doubt`` is the sum of what it left
-    to being wrong.
+    to being wrong; ``gated`` were missed without being embedded.
     """
 
     requests: int = 0
@@ -42,6 +42,7 @@ class Tally:
     wrong: int = 0
     judged: int = 0
     doubt: float = 0.0
+    gated: int = 0
 
     def to_dict(self) -> dict[str, float | None]:
         """Return the counts with both error rates, per hit and per request, and the predicted."""
@@ -55,6 +56,7 @@ class Tally:
             "wrong_per_hit": self.wrong / hits if hits else 0.0,
             "wrong_per_request": self.wrong / self.requests if self.requests else 0.0,
             "predicted_wrong_per_hit": self.doubt / self.judged if self.judged else None,
+            "gated": self.gated,
         }
 
 
@@ -114,6 +116,7 @@ def run(
             )
             for tally in tallies:
                 tally.requests += 1
+                tally.gated += decision.reason is Reason.GATED
                 tally.reusable += prompt.answer_key in stored
                 if isinstance(decision, Hit):
                     right = decision.answer == prompt.answer_key

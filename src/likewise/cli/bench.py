@@ -29,6 +29,7 @@ from likewise.bench.prompts import (
     sample,
 )
 from likewise.cli.bench_peers import peers
+from likewise.cli.bench_speed import speed
 from likewise.cli.output import (
     JsonOption,
     console,
@@ -370,6 +371,7 @@ def breakeven(
 
 
 app.command("peers")(peers)
+app.command("speed")(speed)
 
 
 def _share(count: int, total: int) -> str:
