@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import msgspec
+
 from likewise.accounts import Accounts
 from likewise.adaptive import STEADY, Adapting, longest_delay_s
 from likewise.catalog import Catalog
@@ -281,7 +283,7 @@ class Engine:
             return lookup, self._decide(lookup, [])
         if not self.embedder.fits(request.question):
             request = replace(request, exact_only="longer than the embedder reads")
-            return lookup, self._decide(replace(lookup, request=request), [])
+            return lookup, self._decide(msgspec.structs.replace(lookup, request=request), [])
         started = time.perf_counter()
         try:
             vector = self._vectors.of(request.question)
@@ -302,7 +304,7 @@ class Engine:
         if barred or not self._near.holds(lookup):
             return self._decide(lookup, [])
         policy = self.in_force(lookup)
-        lookup = replace(lookup, policy=policy)
+        lookup = msgspec.structs.replace(lookup, policy=policy)
         floor = threshold_of(request, policy)
         if policy.probability_threshold is None:
             return self._decide(lookup, self._near.candidates(lookup, vector, floor))
@@ -313,7 +315,7 @@ class Engine:
 
     def stale(self, lookup: Lookup) -> Decision | None:
         """Decide once more after the model has failed; ``None`` when the policy allows no more."""
-        lookup = replace(self.named(lookup), dry=True, on_error=True)
+        lookup = msgspec.structs.replace(self.named(lookup), dry=True, on_error=True)
         if lookup.naming is None or lookup.policy.stale_if_error is None:
             return None
         return self.exact(lookup) or self.semantic(lookup)
@@ -593,7 +595,7 @@ class Engine:
 
     def _under(self, lookup: Lookup, naming: Naming) -> Lookup:
         """Return a lookup whose category was named."""
-        return replace(
+        return msgspec.structs.replace(
             lookup,
             naming=naming,
             policy=self.force.policy(naming.strict, lookup.request, lookup.pressure),
@@ -603,7 +605,7 @@ class Engine:
     def _as_stored(self, lookup: Lookup, record: Record) -> Lookup:
         """Return an unnamed lookup under the policy of the entry that equals its question."""
         policy = self.force.policy((record.category,), lookup.request, lookup.pressure)
-        return replace(lookup, policy=policy)
+        return msgspec.structs.replace(lookup, policy=policy)
 
     def _count_naming(self, lookup: Lookup) -> None:
         naming = lookup.naming

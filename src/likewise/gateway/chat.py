@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from likewise.aio import AsyncCache
@@ -232,7 +233,7 @@ class ChatEndpoint:
     async def _stored_meanwhile(self, lookup: Lookup) -> tuple[str, dict[str, Any]] | None:
         """Return the answer of a shared call that landed while this request was looked up."""
         engine = self._cache.engine
-        hit = engine.guarded(replace(lookup, dry=True), engine.exact)
+        hit = engine.guarded(msgspec.structs.replace(lookup, dry=True), engine.exact)
         if not isinstance(hit, Hit):
             return None
         try:

@@ -41,6 +41,10 @@ class Asked:
     namespace: str
 
 
+_SPEAKING = frozenset({CATEGORY_HEADER, NAMESPACE_HEADER, SOURCES_HEADER, "cache-control"})
+_NOTHING = Asked(Controls(), "")
+
+
 def asked_of(headers: Mapping[str, str], field: object) -> Asked:
     """Read the controls from headers (names in lower case) and from the body's ``cache`` object.
 
@@ -49,6 +53,8 @@ def asked_of(headers: Mapping[str, str], field: object) -> Asked:
     Raises:
         RequestError: A value is wrong; the message names it.
     """
+    if field is None and _SPEAKING.isdisjoint(headers):
+        return _NOTHING
     try:
         body = schema.read(CacheField, field, "cache:")
         category = headers.get(CATEGORY_HEADER) or body.category
