@@ -347,7 +347,8 @@ class Engine:
 
     def count(self, lookup: Lookup, decision: Decision) -> Decision:
         """Count a decision."""
-        self.receipts.close(lookup.id, decision)
+        if lookup.meter.receipt is not None:
+            self.receipts.add(lookup.meter.receipt, decision)
         question, embed_s = lookup.request.question, lookup.meter.embed_s
         self.stats.count(
             decision,
@@ -631,20 +632,18 @@ class Engine:
             by = "policy"
             if self.learner is not None and lookup.policy.probability_threshold is not None:
                 by = self.learner.standing(self.force.policies.of(lookup.policy.name)).by
-            self.receipts.add(
-                Receipt(
-                    lookup.id,
-                    lookup.request,
-                    lookup.policy,
-                    lookup.naming,
-                    by,
-                    candidates,
-                    blocked,
-                    now,
-                    lookup.pressure,
-                    decision,
-                    decision,
-                )
+            lookup.meter.receipt = Receipt(
+                lookup.id,
+                lookup.request,
+                lookup.policy,
+                lookup.naming,
+                by,
+                candidates,
+                blocked,
+                now,
+                lookup.pressure,
+                decision,
+                decision,
             )
         return decision
 

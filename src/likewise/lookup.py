@@ -13,6 +13,7 @@ from likewise.config import Policies
 from likewise.freshness import has_cue
 from likewise.learn.judging import Judging
 from likewise.naming import Naming, strictest
+from likewise.receipts import Receipt
 from likewise.request import Request
 from likewise.sources import Versions
 from likewise.teaching import Teaching
@@ -22,9 +23,15 @@ _MOST_CALM = 4_000
 
 
 class Meter(msgspec.Struct):
-    """What a lookup has cost besides time: the seconds of embedding, ``None`` without any."""
+    """What a lookup has come to so far, whoever holds a copy of it.
+
+    Attributes:
+        embed_s: Seconds of embedding, ``None`` without any.
+        receipt: Of the decision that was made last.
+    """
 
     embed_s: float | None = None
+    receipt: Receipt | None = None
 
 
 class Lookup(msgspec.Struct, frozen=True):
