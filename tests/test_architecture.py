@@ -22,8 +22,8 @@ NO_IO = {
 }  # fmt: skip
 INNER_ORDER = [
     *VALUES, "files", "page", "breaker", "load", "listener", "embed", "testing", "freshness",
-    "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog", "stats",
-    "faults", "naming", "feedback", "receipts", "upkeep", "rebuild", "learn", "teaching",
+    "classify", "index", "recent", "stores", "schema", "config", "vectors", "pools", "catalog",
+    "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rebuild", "learn", "teaching",
     "lookup", "neighbours", "keeping", "accounts", "engine", "opening", "explain",
     "front", "aio", "cache",
 ]  # fmt: skip

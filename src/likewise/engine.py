@@ -29,7 +29,7 @@ from likewise.classify import Classifier
 from likewise.classify.nearest import Nearest
 from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
 from likewise.embed import Embedder, Vectors
-from likewise.entry import UNNAMED, Entry, Provenance, exact_key
+from likewise.entry import UNNAMED, Entry, Provenance, decode_answer, exact_key
 from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.eviction import eviction_of
 from likewise.faults import Faults
@@ -65,7 +65,7 @@ from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
 from likewise.sources import NO_SOURCES, Versions
 from likewise.stats import Stats
-from likewise.stores import Store
+from likewise.stores import Held, Store
 from likewise.teaching import Teaching
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
@@ -647,8 +647,22 @@ class Engine:
             )
         return decision
 
+    def at_hand(self, lookup: Lookup, hit: Hit) -> Held | None:
+        """Return a hit's answer, and count it as served, when it is there without any waiting."""
+        try:
+            held = self.store.at_hand(hit.entry_id)
+        except Exception:
+            return None  # asked in earnest, it fails again, and that is a fault to report
+        if held is None or held.scope != lookup.scope:
+            return None
+        self._served(lookup, hit)
+        return held
+
     def fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         """Return a hit with its answer, or the miss it becomes when the store has none."""
+        held = self.at_hand(lookup, hit)
+        if held is not None:
+            return hit.with_answer(decode_answer(held.answer), held.provenance)
         try:
             entry = self.store.get(hit.entry_id)
         except StoreError as error:
@@ -660,13 +674,17 @@ class Engine:
         if entry is None or entry.scope != lookup.scope:
             self.catalog.remove([hit.entry_id])
             return Miss(hit.category, Reason.GONE)
+        self._served(lookup, hit)
+        return hit.with_answer(entry.answer, entry.provenance)
+
+    def _served(self, lookup: Lookup, hit: Hit) -> None:
+        """Count an entry as asked for, and remember what it was served to."""
         record, pair = self.catalog.record(hit.entry_id), lookup.pair
         if record is not None:
             self.catalog.touch(record)
             if lookup.naming is None and record.key != lookup.key:
                 pair = exact_key(lookup.scope, record.category, lookup.request.question)
         self._feedback.served(hit.entry_id, pair)
-        return hit.with_answer(entry.answer, entry.provenance)
 
     def _vector_to_keep(self, lookup: Lookup) -> Vectors | None:
         request = lookup.request

@@ -16,8 +16,11 @@ from likewise.gateway.upstream import Headers
 from likewise.gateway.wire import completion as wire
 from likewise.gateway.wire.sse import event_of
 from likewise.policy import Decision, Hit, Miss
+from likewise.stores import Held
 
 UsageOnHit = Literal["replay", "zero"]
+
+JSON = (b"content-type", b"application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,14 @@ class Reply:
     async def send_completion(self, completion: dict[str, Any], send: Send) -> None:
         """Send a whole answer, as one body or as a stream."""
         if not self.stream:
-            kind = [(b"content-type", b"application/json")]
-            await send_whole(send, 200, [*kind, *self.headers], msgspec.json.encode(completion))
+            await send_whole(send, 200, [JSON, *self.headers], msgspec.json.encode(completion))
             return
         kind = [(b"content-type", b"text/event-stream; charset=utf-8")]
         headers = [*kind, *self.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for event in wire.to_stream(completion, include_usage=self.include_usage):
-            await send({"type": "http.response.body", "body": event, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        # All of it is there: a message for each event would only cost both sides.
+        events = b"".join(wire.to_stream(completion, include_usage=self.include_usage))
+        await send({"type": "http.response.body", "body": events})
 
     async def _relay(self, head: Head, listener: Listener, send: Send) -> None:
         """Pass a body on as it is."""
@@ -143,6 +145,19 @@ def served(answer: dict[str, Any], usage_on_hit: UsageOnHit) -> dict[str, Any]:
     if usage_on_hit == "zero" and isinstance(usage, dict):
         return {**answer, "usage": _zeroed(usage)}
     return answer
+
+
+def ready(held: Held, usage_on_hit: UsageOnHit) -> bytes | None:
+    """Return the body that a hit on an answer at hand has; ``None`` when it is no completion."""
+    body: bytes | None = held.ready.get(usage_on_hit)
+    if body is None:
+        completion = msgspec.json.decode(held.answer)
+        if not wire.is_well_formed(completion):
+            return None
+        told = served(completion, usage_on_hit)
+        body = held.answer if told is completion else msgspec.json.encode(told)
+        held.ready[usage_on_hit] = body
+    return body
 
 
 def whole(flight: Flight, *, needs_done: bool = True) -> dict[str, Any] | None:

@@ -17,6 +17,8 @@ from likewise.sources import check_source
 CATEGORY_HEADER = "x-likewise-category"
 NAMESPACE_HEADER = "x-likewise-namespace"
 SOURCES_HEADER = "x-likewise-sources"
+SPEAKING = frozenset({CATEGORY_HEADER, NAMESPACE_HEADER, SOURCES_HEADER, "cache-control"})
+"""The headers in which a caller may ask something of the cache."""
 
 
 class CacheField(msgspec.Struct, kw_only=True, rename="kebab"):
@@ -41,7 +43,6 @@ class Asked:
     namespace: str
 
 
-_SPEAKING = frozenset({CATEGORY_HEADER, NAMESPACE_HEADER, SOURCES_HEADER, "cache-control"})
 _NOTHING = Asked(Controls(), "")
 
 
@@ -53,7 +54,7 @@ def asked_of(headers: Mapping[str, str], field: object) -> Asked:
     Raises:
         RequestError: A value is wrong; the message names it.
     """
-    if field is None and _SPEAKING.isdisjoint(headers):
+    if field is None and SPEAKING.isdisjoint(headers):
         return _NOTHING
     try:
         body = schema.read(CacheField, field, "cache:")
