@@ -605,6 +605,8 @@ class Engine:
 
     def _as_stored(self, lookup: Lookup, record: Record) -> Lookup:
         """Return an unnamed lookup under the policy of the entry that equals its question."""
+        if record.category == lookup.policy.name:
+            return lookup
         policy = self.force.policy((record.category,), lookup.request, lookup.pressure)
         return msgspec.structs.replace(lookup, policy=policy)
 

@@ -304,6 +304,11 @@ class ChatEndpoint:
     def _refresh(self, call: ChatCall, lookup: Lookup, hit: Hit, scope: Scope) -> None:
         """Fetch a fresh answer aside for a hit that is stale, or soon will be."""
         engine = self._cache.engine
+        if (
+            hit.reason is not Reason.REVALIDATING
+            and engine.force.policies.of(hit.category).refresh_ahead is None
+        ):
+            return
         if self._pool.ended or call.request.controls.no_store or lookup.key in self._refreshing:
             return
         if lookup.pressure:

@@ -15,7 +15,7 @@ from likewise.gateway.flight import Flight, Head, Listener
 from likewise.gateway.upstream import Headers
 from likewise.gateway.wire import completion as wire
 from likewise.gateway.wire.sse import event_of
-from likewise.policy import Decision, Hit, Miss
+from likewise.policy import Bypass, Decision, Hit, Miss
 from likewise.stores import Held
 
 UsageOnHit = Literal["replay", "zero"]
@@ -114,29 +114,32 @@ def _without_entry(headers: Headers) -> Headers:
 
 def headers_of(decision: Decision, entry_id: str | None, request_id: str) -> Headers:
     """Return the headers that tell a client what the cache decided."""
-    values = {
-        "x-cache": _outcome(decision),
-        "x-likewise-category": decision.category,
-        "x-likewise-reason": decision.reason,
-        "x-likewise-request-id": request_id,
-    }
+    found = [
+        (b"x-cache", _outcome(decision)),
+        (b"x-likewise-category", decision.category.encode()),
+        (b"x-likewise-reason", decision.reason.encode()),
+        (b"x-likewise-request-id", request_id.encode()),
+    ]
     if entry_id is not None:
-        values["x-likewise-entry"] = entry_id
+        found.append((b"x-likewise-entry", entry_id.encode()))
     if isinstance(decision, Hit):
-        values["age"] = str(max(0, int(decision.age_s)))
-        values["x-likewise-tier"] = decision.tier
-        values["x-likewise-saved-tokens"] = str(decision.provenance.total_tokens)
-        if decision.provenance.cost_usd is not None:
-            values["x-likewise-saved-usd"] = f"{decision.provenance.cost_usd:.6f}"
-    if isinstance(decision, Hit | Miss) and decision.similarity is not None:
-        values["x-likewise-similarity"] = f"{decision.similarity:.4f}"
-    return [(name.encode(), value.encode()) for name, value in values.items()]
+        provenance = decision.provenance
+        found += [
+            (b"age", b"%d" % max(0, int(decision.age_s))),
+            (b"x-likewise-tier", decision.tier.encode()),
+            (b"x-likewise-saved-tokens", b"%d" % provenance.total_tokens),
+        ]
+        if provenance.cost_usd is not None:
+            found.append((b"x-likewise-saved-usd", b"%.6f" % provenance.cost_usd))
+    if not isinstance(decision, Bypass) and decision.similarity is not None:
+        found.append((b"x-likewise-similarity", b"%.4f" % decision.similarity))
+    return found
 
 
-def _outcome(decision: Decision) -> str:
-    if isinstance(decision, Hit) and decision.stale_s:
-        return "STALE"
-    return type(decision).__name__.upper()
+def _outcome(decision: Decision) -> bytes:
+    if isinstance(decision, Hit):
+        return b"STALE" if decision.stale_s else b"HIT"
+    return b"MISS" if isinstance(decision, Miss) else b"BYPASS"
 
 
 def served(answer: dict[str, Any], usage_on_hit: UsageOnHit) -> dict[str, Any]:
