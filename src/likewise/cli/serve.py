@@ -193,6 +193,8 @@ def _run(
     """
     import uvicorn  # noqa: PLC0415 - see the top
 
+    from likewise.gateway.server import GatheringProtocol  # noqa: PLC0415 - see the top
+
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             ending = None if end is None else asyncio.create_task(end(_HEAD_S, _BODY_S))
@@ -203,6 +205,7 @@ def _run(
     server = Server(
         uvicorn.Config(
             app,
+            http=GatheringProtocol,
             log_config=None,
             access_log=False,
             server_header=False,
