@@ -22,10 +22,10 @@ NO_IO = {
 }  # fmt: skip
 INNER_ORDER = [
     *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing",
-    "freshness", "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog",
-    "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rebuild", "learn",
-    "teaching", "lookup", "neighbours", "keeping", "accounts", "engine", "opening", "explain",
-    "front", "aio", "cache",
+    "freshness", "classify", "index", "recent", "stores", "schema", "config", "vectors", "pools",
+    "catalog", "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rebuild",
+    "learn", "teaching", "lookup", "neighbours", "keeping", "accounts", "engine", "opening",
+    "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

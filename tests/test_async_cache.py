@@ -108,7 +108,7 @@ async def test_the_loop_is_never_kept_waiting_by_store_or_embedder(clock: FakeCl
         assert isinstance(await cache.check(ALIKE, category="loose"), Hit)
     main = threading.main_thread().name
     assert main not in names + store.threads
-    assert len(store.threads) == 3
+    assert len(store.threads) == 2, "the second hit finds its answer at hand"
 
 
 async def test_tasks_that_ask_the_same_share_one_computation(cache: AsyncCache) -> None:

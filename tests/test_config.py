@@ -306,3 +306,12 @@ def test_categories_given_in_code_take_the_place_of_built_in_ones() -> None:
     )
     assert policies.of("code").similarity_threshold == TAXONOMY["sql"].similarity_threshold
     assert policies.of("acme") == TAXONOMY["code"].renamed("acme")
+
+
+def test_the_policy_of_a_name_that_is_not_listed_is_made_once() -> None:
+    """It is the default's under that name, and the same object each time."""
+    policies = parse({"defaults": {"ttl": "1h"}}).policies
+    assert policies.of("invented") is policies.of("invented")
+    assert (policies.of("invented").name, policies.of("invented").ttl_s) == ("invented", 3600.0)
+    for number in range(2_000):
+        assert policies.of(f"name-{number}").name == f"name-{number}"

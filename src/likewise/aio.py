@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, cast
 
 from likewise.breaker import CircuitBreaker
 from likewise.engine import Engine
-from likewise.entry import Entry, Provenance
+from likewise.entry import Entry, Provenance, decode_answer
 from likewise.explain import Explanation, explain
 from likewise.front import Front, answered_meanwhile, request_of
 from likewise.lookup import Lookup
@@ -71,12 +71,13 @@ class AsyncCache(Front):
 
     async def lookup(self, request: Request) -> Decision:
         """See ``Cache.lookup``."""
-        return await self.resume(self._engine.start(request))
-
-    async def resume(self, lookup: Lookup) -> Decision:
-        """Decide on a lookup that was started."""
         engine = self._engine
-        decision = engine.guarded(lookup, engine.exact)
+        lookup = engine.start(request)
+        return await self.resume(lookup, engine.guarded(lookup, engine.exact))
+
+    async def resume(self, lookup: Lookup, decision: Decision | None) -> Decision:
+        """Go on with a lookup of which the exact tier has said ``decision``."""
+        engine = self._engine
         if decision is None:
             decision = await self._run(
                 self._embedding, lambda: engine.guarded(lookup, engine.semantic)
@@ -99,6 +100,9 @@ class AsyncCache(Front):
 
     async def _fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         """Fetch a hit's answer; a store that is slow is a miss, and is left alone for a while."""
+        held = self._engine.at_hand(lookup, hit)
+        if held is not None:
+            return hit.with_answer(decode_answer(held.answer), held.provenance)
         if self._patience.allow():
             try:
                 fetched = await asyncio.wait_for(

@@ -235,6 +235,8 @@ class Category:
 
     def grace_s(self, *, on_error: bool = False) -> float:
         """Return for how many seconds after its time an answer may still be served."""
+        if self.stale_while_revalidate is None and self.stale_if_error is None:
+            return 0.0
         graces = [self.stale_while_revalidate, self.stale_if_error if on_error else None]
         return max((float(grace) for grace in graces if grace is not None), default=0.0)
 

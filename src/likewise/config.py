@@ -38,6 +38,9 @@ DEFAULT_MAX_ENTRIES = 100_000
 SURE = 0.6
 """Confidence from which on the category that examples name is believed without reserve."""
 
+_MOST_RENAMED = 1_000
+"""Names that are not listed for which the default's policy is held."""
+
 _LEAST_THRESHOLD = 0.5
 """Below it nearly everything is similar: a sign that a distance was meant."""
 
@@ -248,10 +251,25 @@ class Policies:
 
     default: Category = field(default_factory=lambda: Category(DEFAULT))
     categories: Mapping[str, Category] = field(default_factory=lambda: dict(TAXONOMY))
+    _renamed: dict[str, Category] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def of(self, name: str) -> Category:
-        """Return the policy of a category; one that is not listed takes the default's."""
-        return self.categories.get(name) or self.default.renamed(name)
+        """Return the policy of a category; one that is not listed takes the default's.
+
+        It is the same object every time, but for very many names that are not listed.
+        """
+        policy = self.categories.get(name)
+        if policy is not None:
+            return policy
+        policy = self._renamed.get(name)
+        if policy is None:
+            # Its values are checked once more, which costs more than the decision itself.
+            policy = self.default.renamed(name)
+            if len(self._renamed) < _MOST_RENAMED:
+                self._renamed[name] = policy
+        return policy
 
     @classmethod
     def built_in(cls, categories: Iterable[Category] = ()) -> Policies:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import msgspec
+
 from likewise.accounts import Accounts
 from likewise.adaptive import STEADY, Adapting, longest_delay_s
 from likewise.catalog import Catalog
@@ -27,7 +29,7 @@ from likewise.classify import Classifier
 from likewise.classify.nearest import Nearest
 from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
 from likewise.embed import Embedder, Vectors, sketcher_of
-from likewise.entry import UNNAMED, Entry, Provenance, exact_key
+from likewise.entry import UNNAMED, Entry, Provenance, decode_answer, exact_key
 from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.eviction import eviction_of
 from likewise.faults import Faults
@@ -64,7 +66,7 @@ from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
 from likewise.sources import NO_SOURCES, Versions
 from likewise.stats import Stats
-from likewise.stores import Store
+from likewise.stores import Held, Store
 from likewise.teaching import Teaching
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
@@ -293,7 +295,7 @@ class Engine:
             return lookup, self._decide(lookup, [])
         if not self.embedder.fits(request.question):
             request = replace(request, exact_only="longer than the embedder reads")
-            return lookup, self._decide(replace(lookup, request=request), [])
+            return lookup, self._decide(msgspec.structs.replace(lookup, request=request), [])
         if (turned_away := self._gated(lookup)) is not None:
             return turned_away
         started = time.perf_counter()
@@ -362,7 +364,8 @@ class Engine:
         """Tell the gate when it has cost a hit: what it turned away has its vector by now."""
         if self.gate is None or (coarse := self._look(lookup)) is None or not coarse.closed:
             return
-        if isinstance(self._compared(replace(lookup, dry=True), vector), Hit):
+        dry = msgspec.structs.replace(lookup, dry=True)
+        if isinstance(self._compared(dry, vector), Hit):
             self.gate.saw(lookup.policy.name, coarse.cosine)
             self.stats.add(lookup.policy.name, gate_lost=1)
 
@@ -373,7 +376,7 @@ class Engine:
         if barred or not self._near.holds(lookup):
             return self._decide(lookup, [])
         policy = self.in_force(lookup)
-        lookup = replace(lookup, policy=policy)
+        lookup = msgspec.structs.replace(lookup, policy=policy)
         floor = threshold_of(request, policy)
         if policy.probability_threshold is None:
             return self._decide(lookup, self._near.candidates(lookup, vector, floor))
@@ -384,7 +387,7 @@ class Engine:
 
     def stale(self, lookup: Lookup) -> Decision | None:
         """Decide once more after the model has failed; ``None`` when the policy allows no more."""
-        lookup = replace(self.named(lookup), dry=True, on_error=True)
+        lookup = msgspec.structs.replace(self.named(lookup), dry=True, on_error=True)
         if lookup.naming is None or lookup.policy.stale_if_error is None:
             return None
         return self.exact(lookup) or self.semantic(lookup)
@@ -416,7 +419,8 @@ class Engine:
 
     def count(self, lookup: Lookup, decision: Decision) -> Decision:
         """Count a decision."""
-        self.receipts.close(lookup.id, decision)
+        if lookup.meter.receipt is not None:
+            self.receipts.add(lookup.meter.receipt, decision)
         question, embed_s = lookup.request.question, lookup.meter.embed_s
         self.stats.count(
             decision,
@@ -676,7 +680,7 @@ class Engine:
 
     def _under(self, lookup: Lookup, naming: Naming) -> Lookup:
         """Return a lookup whose category was named."""
-        return replace(
+        return msgspec.structs.replace(
             lookup,
             naming=naming,
             policy=self.force.policy(naming.strict, lookup.request, lookup.pressure),
@@ -685,8 +689,10 @@ class Engine:
 
     def _as_stored(self, lookup: Lookup, record: Record) -> Lookup:
         """Return an unnamed lookup under the policy of the entry that equals its question."""
+        if record.category == lookup.policy.name:
+            return lookup
         policy = self.force.policy((record.category,), lookup.request, lookup.pressure)
-        return replace(lookup, policy=policy)
+        return msgspec.structs.replace(lookup, policy=policy)
 
     def _count_naming(self, lookup: Lookup) -> None:
         naming = lookup.naming
@@ -712,25 +718,37 @@ class Engine:
             by = "policy"
             if self.learner is not None and lookup.policy.probability_threshold is not None:
                 by = self.learner.standing(self.force.policies.of(lookup.policy.name)).by
-            self.receipts.add(
-                Receipt(
-                    lookup.id,
-                    lookup.request,
-                    lookup.policy,
-                    lookup.naming,
-                    by,
-                    candidates,
-                    blocked,
-                    now,
-                    lookup.pressure,
-                    decision,
-                    decision,
-                )
+            lookup.meter.receipt = Receipt(
+                lookup.id,
+                lookup.request,
+                lookup.policy,
+                lookup.naming,
+                by,
+                candidates,
+                blocked,
+                now,
+                lookup.pressure,
+                decision,
+                decision,
             )
         return decision
 
+    def at_hand(self, lookup: Lookup, hit: Hit) -> Held | None:
+        """Return a hit's answer, and count it as served, when it is there without any waiting."""
+        try:
+            held = self.store.at_hand(hit.entry_id)
+        except Exception:
+            return None  # asked in earnest, it fails again, and that is a fault to report
+        if held is None or held.scope != lookup.scope:
+            return None
+        self._served(lookup, hit)
+        return held
+
     def fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         """Return a hit with its answer, or the miss it becomes when the store has none."""
+        held = self.at_hand(lookup, hit)
+        if held is not None:
+            return hit.with_answer(decode_answer(held.answer), held.provenance)
         try:
             entry = self.store.get(hit.entry_id)
         except StoreError as error:
@@ -742,13 +760,17 @@ class Engine:
         if entry is None or entry.scope != lookup.scope:
             self.catalog.remove([hit.entry_id])
             return Miss(hit.category, Reason.GONE)
+        self._served(lookup, hit)
+        return hit.with_answer(entry.answer, entry.provenance)
+
+    def _served(self, lookup: Lookup, hit: Hit) -> None:
+        """Count an entry as asked for, and remember what it was served to."""
         record, pair = self.catalog.record(hit.entry_id), lookup.pair
         if record is not None:
             self.catalog.touch(record)
             if lookup.naming is None and record.key != lookup.key:
                 pair = exact_key(lookup.scope, record.category, lookup.request.question)
         self._feedback.served(hit.entry_id, pair)
-        return hit.with_answer(entry.answer, entry.provenance)
 
     def _vector_to_keep(self, lookup: Lookup) -> Vectors | None:
         request = lookup.request

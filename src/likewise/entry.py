@@ -42,6 +42,10 @@ class Provenance:
         return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
 
 
+UNKNOWN = Provenance()
+"""Of an answer that nothing is known of."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
     """A stored question and answer with its provenance.

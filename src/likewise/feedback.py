@@ -30,6 +30,11 @@ class Feedback:
         for verdict in store.verdicts():
             self._apply(verdict)
 
+    @property
+    def blocks(self) -> bool:
+        """Whether any pair is blocked at all."""
+        return bool(self._blocked)
+
     def blocked(self, key: bytes) -> frozenset[bytes]:
         """Return the exact keys of the entries that may not serve the question with this one."""
         return self._blocked.get(key, frozenset())
@@ -41,6 +46,10 @@ class Feedback:
     def served(self, entry_id: str, key: bytes) -> None:
         """Remember that an entry served the question with this exact key."""
         with self._lock:
+            keys = self._served.get(entry_id)
+            if keys is not None and keys[-1] == key:
+                self._served.move_to_end(entry_id)
+                return
             others = [k for k in self._served.pop(entry_id, ()) if k != key]
             self._served[entry_id] = (*others[1 - _REMEMBERED_QUESTIONS :], key)
             if len(self._served) > _REMEMBERED_HITS:

@@ -8,26 +8,28 @@ whether at least one fell into its gap; the rate is that of the largest likeliho
 from __future__ import annotations
 
 import math
-import re
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
 from likewise.category import Category
+from likewise.guards.plain import Caseless
 
-_CUE = re.compile(
+_CUE = Caseless(
     r"\b(?:today|tonight|tomorrow|yesterday|now|nowadays|current(?:ly)?|latest|newest|recent(?:ly)?"
     r"|breaking|live|so far|as of|at (?:the moment|present)"
     r"|(?:this|last|next|coming) (?:week(?:end)?|month|year|morning|afternoon|evening|night|season)"
     r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
-    r"|heute|jetzt|gestern|morgen|aktuell\w*|neueste\w*|aujourd'hui|maintenant|hoy|ahora)\b",
-    re.IGNORECASE,
+    r"|heute|jetzt|gestern|morgen|aktuell\w*|neueste\w*|aujourd'hui|maintenant|hoy|ahora)\b"
 )
 
 _READ_CHARACTERS = 8_000
+_REMEMBERED = 1_024
+"""Questions met lately of which it is known whether they have a cue."""
 
 _LEAST_REASKED = 20
 """Pairs below which a rate is a guess."""
@@ -50,7 +52,10 @@ def has_cue(question: str) -> bool:
     >>> has_cue("What is the latest version?"), has_cue("What is a version?")
     (True, False)
     """
-    return _CUE.search(question[:_READ_CHARACTERS]) is not None
+    return _cued(question[:_READ_CHARACTERS])
+
+
+_cued = lru_cache(maxsize=_REMEMBERED)(_CUE.found_in)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,33 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from likewise.adaptive import STEADY, Adapting, under_pressure
 from likewise.category import Category
 from likewise.config import Policies
 from likewise.freshness import has_cue
 from likewise.learn.judging import Judging
 from likewise.naming import Naming, strictest
+from likewise.receipts import Receipt
 from likewise.request import Request
 from likewise.sources import Versions
 from likewise.teaching import Teaching
 
+_MOST_CALM = 4_000
+"""Policies held as a question or the ledger has changed them."""
 
-@dataclass(slots=True)
-class Meter:
-    """What a lookup has cost besides time, and what was seen on the way.
+
+class Meter(msgspec.Struct):
+    """What a lookup has come to so far, whoever holds a copy of it.
 
     Attributes:
         embed_s: Seconds of embedding, ``None`` without any.
         coarse: The greatest coarse cosine, ``None`` when the gate did not look.
+        receipt: Of the decision that was made last.
     """
 
     embed_s: float | None = None
     coarse: float | None = None
+    receipt: Receipt | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(msgspec.Struct, frozen=True):
     """A request on its way through the cache.
+
+    It is made and changed several times a request, which a frozen dataclass takes ten times as
+    long for.
 
     Attributes:
         request: What was asked.
@@ -59,7 +68,7 @@ class Lookup:
     dry: bool = False
     on_error: bool = False
     pressure: float = 0.0
-    meter: Meter = field(default_factory=Meter)
+    meter: Meter = msgspec.field(default_factory=Meter)
 
 
 @dataclass(slots=True)
@@ -81,9 +90,15 @@ class InForce:
     teaching: Teaching | None = None
     adapting: Adapting = STEADY
     resting: frozenset[str] = frozenset()
+    _calm: dict[tuple[str, bool, bool], tuple[Category, Category]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    """By name, whether it rests and whether haste counts: a policy, and what that makes of it."""
 
     def policy(self, names: Sequence[str], request: Request, pressure: float) -> Category:
         """Return the strictest of some categories' policies for one question, under a load."""
+        if pressure <= 0.0 and len(names) == 1:
+            return self.calm(names[0], request)
         return self._under(pressure, [self.calm(name, request) for name in names])
 
     def taught(self, names: Sequence[str], request: Request, pressure: float) -> Category:
@@ -93,14 +108,26 @@ class InForce:
     def calm(self, name: str, request: Request) -> Category:
         """Return a category's policy for one question: a cue of haste shortens its time to live."""
         policy = self.policies.of(name)
-        if name in self.resting:
-            policy = replace(policy, exact_only=True)
-        limit = policy.cue_ttl
-        if limit is None or not has_cue(request.question):
+        rests, limit, ttl_s = name in self.resting, policy.cue_ttl, policy.ttl_s
+        hastes = (
+            limit is not None
+            and (ttl_s is None or ttl_s > float(limit))
+            and has_cue(request.question)
+        )
+        if not rests and not hastes:
             return policy
-        if policy.ttl_s is not None and policy.ttl_s <= float(limit):
-            return policy
-        return replace(policy, ttl=limit)
+        place = name, rests, hastes
+        known = self._calm.get(place)
+        if known is None or known[0] is not policy:
+            changed = replace(
+                policy,
+                exact_only=policy.exact_only or rests,
+                ttl=limit if hastes else policy.ttl,
+            )
+            if len(self._calm) >= _MOST_CALM:
+                self._calm.clear()
+            known = self._calm[place] = policy, changed
+        return known[1]
 
     def learned(self, policy: Category) -> Category:
         """Return a policy with the thresholds that labels have given it."""

@@ -143,6 +143,8 @@ class Neighbours:
 
     def blocked(self, lookup: Lookup) -> list[str]:
         """Return the entries that may not serve the question of a lookup."""
+        if not self._feedback.blocks:
+            return []
         naming, keys = lookup.naming, {lookup.pair}
         if naming is not None and len(naming.places) > 1:
             keys |= {exact_key(lookup.scope, n, lookup.request.question) for n in naming.places[1:]}

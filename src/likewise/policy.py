@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from likewise.category import Category
-from likewise.entry import Provenance
+from likewise.entry import UNKNOWN, Provenance
 from likewise.guards import veto
 from likewise.request import Request
 
@@ -63,9 +63,11 @@ class Reason(StrEnum):
     EMPTY = "empty-question"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidate:
     """An entry near the request, before the decision.
+
+    Not frozen, unlike the other values: many are made for each question, at a fifth of the cost.
 
     ``similarity`` is the cosine of the two questions' vectors, 1.0 in the exact tier, and in the
     coarse tier that of the nearest sketch, which ``gate`` says what it would have to be;
@@ -115,14 +117,28 @@ class Hit:
     threshold: float
     age_s: float
     answer: Any = field(default=None, repr=False)
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: Provenance = UNKNOWN
     probability: float | None = None
     audit: float | None = None
     stale_s: float = 0.0
 
     def with_answer(self, answer: object, provenance: Provenance) -> Hit:
         """Return this hit with what the store held for it."""
-        return replace(self, answer=answer, provenance=provenance)
+        # Written out: ``replace`` takes twice as long, and every hit is made twice.
+        return Hit(
+            self.entry_id,
+            self.category,
+            self.tier,
+            self.reason,
+            self.similarity,
+            self.threshold,
+            self.age_s,
+            answer,
+            provenance,
+            self.probability,
+            self.audit,
+            self.stale_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +214,7 @@ def decide(
     found = _decide(
         candidates, request=request, policy=policy, now=now, blocked=blocked, grace_s=0.0
     )
-    grace_s = policy.grace_s(on_error=on_error)
-    if isinstance(found, Hit) or not grace_s:
+    if isinstance(found, Hit) or not (grace_s := policy.grace_s(on_error=on_error)):
         return found
     late = _decide(
         candidates, request=request, policy=policy, now=now, blocked=blocked, grace_s=grace_s
@@ -221,7 +236,8 @@ def _decide(
     threshold = threshold_of(request, policy)
     exact_only = exact_only_of(request, policy)
     first_objection: Miss | None = None
-    for candidate in sorted(candidates, key=_rank, reverse=True):
+    ranked = sorted(candidates, key=_rank, reverse=True) if len(candidates) > 1 else candidates
+    for candidate in ranked:
         exact = candidate.tier is Tier.EXACT
         if exact_only and not exact:
             continue
@@ -241,16 +257,17 @@ def _decide(
         if found is None:
             late_s = lateness_of(candidate, policy=policy, now=now)
             fresh = Reason.EXACT if exact else Reason.SIMILAR
+            age_s = now - candidate.created_at
             return Hit(
-                entry_id=candidate.entry_id,
-                category=policy.name,
-                tier=candidate.tier,
-                reason=Reason.STRETCHED if late_s else fresh,
-                similarity=candidate.similarity,
-                threshold=threshold,
-                age_s=max(0.0, now - candidate.created_at),
-                stale_s=late_s,
+                candidate.entry_id,
+                policy.name,
+                candidate.tier,
+                Reason.STRETCHED if late_s else fresh,
+                candidate.similarity,
+                threshold,
+                age_s if age_s > 0.0 else 0.0,
                 probability=candidate.probability,
+                stale_s=late_s,
             )
         if first_objection is None:
             reason, detail = found
@@ -277,7 +294,8 @@ def _rank(candidate: Candidate) -> tuple[bool, float, float]:
 
 def threshold_of(request: Request, policy: Category) -> float:
     """Return the threshold in force: the category's, unless the caller asked for a stricter one."""
-    return max(policy.similarity_threshold, request.controls.similarity_threshold or 0.0)
+    own, asked = policy.similarity_threshold, request.controls.similarity_threshold
+    return asked if asked is not None and asked > own else own
 
 
 def bypass_of(request: Request, policy: Category) -> Bypass | None:
@@ -285,7 +303,7 @@ def bypass_of(request: Request, policy: Category) -> Bypass | None:
     controls = request.controls
     if not policy.cacheable:
         return Bypass(policy.name, Reason.NOT_CACHEABLE)
-    if not request.question.strip():
+    if not request.question or request.question.isspace():
         return Bypass(policy.name, Reason.EMPTY)
     if controls.no_cache:
         return Bypass(policy.name, Reason.NO_CACHE, store=not controls.no_store)
@@ -385,11 +403,13 @@ def lateness_of(candidate: Dated, *, policy: Category, now: float) -> float:
 
     It is the time to live without load that counts: what load stretches is late all the same.
     """
-    late = 0.0 if candidate.expires_at is None else now - candidate.expires_at
+    late = 0.0
+    if candidate.expires_at is not None and now > candidate.expires_at:
+        late = now - candidate.expires_at
     ttl_s = (policy.calm or policy).ttl_s
-    if ttl_s is not None:
-        late = max(late, now - candidate.created_at - ttl_s)
-    return max(late, 0.0)
+    if ttl_s is not None and now - candidate.created_at - ttl_s > late:
+        late = now - candidate.created_at - ttl_s
+    return late
 
 
 def _expiry(candidate: Dated, policy: Category) -> float | None:
@@ -398,9 +418,11 @@ def _expiry(candidate: Dated, policy: Category) -> float | None:
     Only a life that is the category's own is stretched, not one that the caller gave, or that the
     category had before it was changed.
     """
-    expires_at, ttl_s = candidate.expires_at, policy.ttl_s
-    calm_s = None if policy.calm is None else policy.calm.ttl_s
-    if expires_at is None or calm_s is None or ttl_s is None:
+    expires_at = candidate.expires_at
+    if expires_at is None or policy.calm is None:
+        return expires_at
+    ttl_s, calm_s = policy.ttl_s, policy.calm.ttl_s
+    if calm_s is None or ttl_s is None:
         return expires_at
     if abs(expires_at - candidate.created_at - calm_s) > _ROUNDING_S:
         return expires_at
@@ -422,7 +444,8 @@ def staleness_of(
     expires_at = _expiry(candidate, policy)
     if expires_at is not None and now >= expires_at + grace_s:
         return "expired"
-    if policy.ttl_s is not None and age_s >= policy.ttl_s + grace_s:
+    ttl_s = policy.ttl_s
+    if ttl_s is not None and age_s >= ttl_s + grace_s:
         return "older than the category's ttl"
     max_age_s = request.controls.max_age_s
     if max_age_s is not None and age_s > max_age_s:

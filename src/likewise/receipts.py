@@ -1,7 +1,8 @@
 """Receipts: everything a decision was made of, so that it can be shown and made again.
 
-The latest decisions are held in memory with the objects they were made of; nothing is copied, and
-nothing is written anywhere. What a receipt shows holds no text.
+The latest decisions are held in memory with the objects they were made of; nothing is copied but
+what would keep a long context alive, and nothing is written anywhere. What a receipt shows holds no
+text.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
+
+import msgspec
 
 from likewise.category import Category
 from likewise.entry import Provenance
@@ -24,9 +27,11 @@ _MOST_RECEIPTS = 2_000
 _LONGEST_QUESTION = 20_000
 """Characters of a question; the receipt of a longer one is not held."""
 
+_LONGEST_CONTEXT = 1_000
+"""Characters of a context that is held as it is, because to leave it out would cost more."""
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+
+class Receipt(msgspec.Struct, frozen=True):
     """One decision with all it was made of.
 
     Attributes:
@@ -118,27 +123,27 @@ class Receipts:
         self._lock = threading.Lock()
         self._held: OrderedDict[str, Receipt] = OrderedDict()
 
-    def add(self, receipt: Receipt) -> None:
-        """Hold a receipt, in the place of an earlier one of the same request."""
+    def add(self, receipt: Receipt, final: Decision) -> None:
+        """Hold the receipt of a decision of which the caller is told ``final``."""
         request = receipt.request
         if len(request.question) > _LONGEST_QUESTION:
             return
-        # The context may be megabytes, and deciding needs none of it.
-        scope = Scope(request.scope.tenant, request.scope.namespace, request.scope.model)
-        slim = replace(receipt, request=replace(request, system="", scope=scope))
+        slim = _slim(request)
+        final = _without_answer(final, receipt.decided)
+        if slim is not request or final is not receipt.decided:
+            receipt = msgspec.structs.replace(receipt, request=slim, final=final)
         with self._lock:
-            self._held[receipt.id] = slim
+            self._held[receipt.id] = receipt
             if len(self._held) > self._size:
                 self._held.popitem(last=False)
 
     def close(self, request_id: str, final: Decision) -> None:
-        """Take note of what the caller was told."""
+        """Take note that the caller was told something else in the end."""
         with self._lock:
             receipt = self._held.get(request_id)
             if receipt is not None:
-                if isinstance(final, Hit):
-                    final = final.with_answer(None, Provenance())
-                self._held[request_id] = replace(receipt, final=final)
+                final = _without_answer(final, receipt.decided)
+                self._held[request_id] = msgspec.structs.replace(receipt, final=final)
 
     def of(self, request_id: str) -> Receipt | None:
         """Return a request's receipt while it is held."""
@@ -154,6 +159,31 @@ class Receipts:
             for request_id, receipt in list(self._held.items()):
                 if any(candidate.entry_id in gone for candidate in receipt.candidates):
                     del self._held[request_id]
+
+
+def _slim(request: Request) -> Request:
+    """Return a request without its context, which may be megabytes: deciding needs none of it."""
+    scope = request.scope
+    texts = len(scope.context) + len(scope.tools) + len(scope.parameters) + len(request.system)
+    if texts <= _LONGEST_CONTEXT:
+        return request
+    scope = Scope(scope.tenant, scope.namespace, scope.model)
+    return replace(request, system="", scope=scope)
+
+
+def _without_answer(final: Decision, decided: Decision) -> Decision:
+    """Return what a caller was told without the answer itself."""
+    if not isinstance(final, Hit):
+        return final
+    if (
+        isinstance(decided, Hit)
+        and final.entry_id == decided.entry_id
+        and final.tier is decided.tier
+        and final.reason is decided.reason
+        and final.audit is decided.audit
+    ):
+        return decided  # to which the answer was added
+    return final.with_answer(None, Provenance())
 
 
 def _bars(policy: Category) -> dict[str, float | None]:

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,7 +33,7 @@ def read(kind: type[T], data: object, where: str) -> T:
     if not isinstance(data, Mapping):
         msg = f"{_end(where)} expected a mapping of keys to values, got {_type(data)}"
         raise ConfigError(msg)
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     for key in data:
         if key not in fields:
             raise ConfigError(_unknown(str(key), list(fields), where))
@@ -77,8 +78,17 @@ def expand(data: Any, where: str, environment: Mapping[str, str] = os.environ) -
     return _VARIABLE.sub(fill, data)
 
 
+@lru_cache(maxsize=256)
+def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the fields of a struct by their names in data; finding them out takes long."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+
+
+_type_info = lru_cache(maxsize=256)(msgspec.inspect.type_info)
+
+
 def _value(kind: Any, value: object, where: str) -> Any:
-    info = msgspec.inspect.type_info(kind)
+    info = _type_info(kind)
     match info:
         case msgspec.inspect.StructType(cls=cls):
             return read(cls, value, where)

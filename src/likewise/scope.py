@@ -14,8 +14,15 @@ DIGEST_BYTES = 16
 """128 bits: a collision among a billion scopes has a chance of about 1e-21 (birthday bound)."""
 
 
+class _Known:
+    """Room for the digest once it is known: it is asked for more often than a scope is made."""
+
+    __slots__ = ("_digest",)
+    _digest: bytes
+
+
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(_Known):
     """Who asks, of what, in which context. Every field defaults to empty.
 
     Attributes:
@@ -36,7 +43,11 @@ class Scope:
 
     def digest(self) -> bytes:
         """Return the scope's 16-byte identity."""
-        return digest_of(
+        try:
+            return self._digest
+        except AttributeError:
+            pass
+        found = digest_of(
             "scope",
             self.tenant,
             self.namespace,
@@ -45,6 +56,8 @@ class Scope:
             self.tools,
             self.parameters,
         )
+        object.__setattr__(self, "_digest", found)
+        return found
 
     def __repr__(self) -> str:
         """Show the identity only: a context holds prompts, a tenant may be a name."""

@@ -8,8 +8,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from likewise import ledger
-from likewise.policy import Bypass, Decision, Hit, Miss, Tier
+from likewise.entry import UNKNOWN
+from likewise.policy import Bypass, Decision, Hit, Miss, Reason, Tier
 from likewise.scope import digest_of
 
 ADDITIVE = (
@@ -43,6 +46,7 @@ ADDITIVE = (
 
 _REASON = "reason."
 _FAULT = "fault."
+_HITS = ("exact_hits", "semantic_hits")
 _MOST_TENANTS = 100
 _SHOWN = 12
 """Characters of the digest that stands for a tenant."""
@@ -50,12 +54,52 @@ _SHOWN = 12
 _DIGEST = re.compile(r"[0-9a-f]{32,}").fullmatch
 
 
+class _Sum(msgspec.Struct, gc=False):
+    """What decisions of one kind have come to since they were last counted under their names."""
+
+    decisions: int = 0
+    lookup_s: float = 0.0
+    saved_s: float = 0.0
+    saved_tokens: int = 0
+    saved_usd: float = 0.0
+    embedded: int = 0
+    embedded_lookup_s: float = 0.0
+    embed_s: float = 0.0
+    embed_usd: float = 0.0
+
+    def amounts(self, what: str, *, stale: bool) -> dict[str, float]:
+        """Return them by the names of their counters."""
+        found: dict[str, float] = {what: self.decisions}
+        if what in _HITS:
+            found |= {
+                "hit_lookup_s": self.lookup_s,
+                "saved_s": self.saved_s,
+                "saved_tokens": self.saved_tokens,
+                "saved_usd": self.saved_usd,
+            }
+            if stale:
+                found["stale_hits"] = self.decisions
+        elif what == "misses":
+            found["miss_lookup_s"] = self.lookup_s
+        if self.embedded:
+            found["semantic_lookups"] = self.embedded
+            found["semantic_lookup_s"] = self.embedded_lookup_s
+            found["embed_s"] = self.embed_s
+        if self.embed_usd:
+            found["embed_usd"] = self.embed_usd
+        return found
+
+
 class Stats:
-    """Counters that only grow, by category; safe to use from many threads."""
+    """Counters that only grow, by category; safe to use from many threads.
+
+    A decision adds to a sum of its kind; names are only dealt with when somebody reads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tenants: dict[str, str] = {}
+        self._sums: defaultdict[tuple[str, str, str, Reason, bool], _Sum] = defaultdict(_Sum)
         self._values: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._flushed: dict[tuple[str, str], float] = {}
 
@@ -83,39 +127,45 @@ class Stats:
             embed_s: Seconds of it that embedding took; ``None`` when nothing was embedded.
             embed_usd: US dollars that embedding cost.
         """
-        saved: dict[str, float] = {}
+        provenance, stale = UNKNOWN, False
         match decision:
             case Hit():
                 what = "exact_hits" if decision.tier is Tier.EXACT else "semantic_hits"
-                saved["hit_lookup_s"] = lookup_s
-                if decision.stale_s:
-                    saved["stale_hits"] = 1.0
-                provenance = decision.provenance
-                saved |= {
-                    "saved_s": max(0.0, (provenance.latency_s or 0.0) - lookup_s),
-                    "saved_tokens": float(provenance.total_tokens),
-                    "saved_usd": provenance.cost_usd or 0.0,
-                }
+                provenance, stale = decision.provenance, decision.stale_s > 0.0
             case Miss():
                 what = "misses"
-                saved["miss_lookup_s"] = lookup_s
             case Bypass():
                 what = "bypasses"
-        if embed_s is not None:
-            saved |= {"semantic_lookups": 1, "semantic_lookup_s": lookup_s, "embed_s": embed_s}
-            if embed_usd:
-                saved["embed_usd"] = embed_usd
-        saved[what] = 1
-        self.add(
-            decision.category,
-            requests=1,
-            lookup_s=lookup_s,
-            **{_REASON + decision.reason: 1},
-            **saved,
-        )
-        if tenant:
-            prefix = self._prefix(tenant)
-            self.add(decision.category, **{prefix + name: value for name, value in saved.items()})
+        prefix = self._prefix(tenant) if tenant else ""
+        with self._lock:
+            found = self._sums[decision.category, prefix, what, decision.reason, stale]
+            found.decisions += 1
+            found.lookup_s += lookup_s
+            if provenance is not UNKNOWN:
+                found.saved_s += max(0.0, (provenance.latency_s or 0.0) - lookup_s)
+                found.saved_tokens += provenance.total_tokens
+                found.saved_usd += provenance.cost_usd or 0.0
+            if embed_s is not None:
+                found.embedded += 1
+                found.embedded_lookup_s += lookup_s
+                found.embed_s += embed_s
+                found.embed_usd += embed_usd
+
+    def _settle(self) -> None:
+        """Count what decisions have come to under the names of the counters; with the lock held."""
+        sums, self._sums = self._sums, defaultdict(_Sum)
+        for (category, prefix, what, reason, stale), found in sums.items():
+            amounts = found.amounts(what, stale=stale)
+            whole = {
+                "requests": found.decisions,
+                "lookup_s": found.lookup_s,
+                _REASON + reason: found.decisions,
+                **amounts,
+            }
+            if prefix:
+                whole |= {prefix + name: amount for name, amount in amounts.items()}
+            for name, amount in whole.items():
+                self._values[category, name] += amount
 
     def model(
         self, category: str, *, tenant: str, seconds: float, usd: float | None, tokens: int
@@ -145,6 +195,7 @@ class Stats:
     def unflushed(self) -> dict[tuple[str, str], float]:
         """Return what was added since the last call, for the store to keep."""
         with self._lock:
+            self._settle()
             now = dict(self._values)
             new = {
                 name: value - self._flushed.get(name, 0.0)
@@ -163,6 +214,7 @@ class Stats:
     def by_category(self) -> dict[str, dict[str, float]]:
         """Return every counter by category and name."""
         with self._lock:
+            self._settle()
             values = dict(self._values)
         return nested(values)
 

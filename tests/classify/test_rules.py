@@ -89,3 +89,16 @@ def test_the_built_in_rules_are_cautious(question: str, category: str | None) ->
 def test_no_built_in_pattern_is_slow(rule: Rule) -> None:
     """Nested repetition, which can take exponential time, is in none of them."""
     assert not re.search(r"\([^()]*[+*]\)[+*]", rule.pattern or "")
+
+
+def test_what_rules_say_is_not_mixed_up_between_requests() -> None:
+    """The same question under another model, system prompt or path is another request."""
+    rules = Rules([Rule("a", model="m-*"), Rule("b", system="lawyer"), Rule("c", path="/x")])
+    asked = [
+        (Request("q", Scope(model="m-1")), "a"),
+        (Request("q", Scope(model="n-1")), None),
+        (Request("q", Scope(model="n-1"), system="You are a lawyer."), "b"),
+        (Request("q", Scope(model="n-1"), path="/x"), "c"),
+    ]
+    for _ in range(2):
+        assert [rules.classify(request) for request, _ in asked] == [name for _, name in asked]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from likewise.gateway.chat import tenant_in
+from likewise.gateway.reading import tenant_in
 from likewise.scope import tenant_of
 
 from .support import CHAT, Gateway, ScriptedModel, chat, completion

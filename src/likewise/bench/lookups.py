@@ -226,9 +226,7 @@ def _fill(cache: Cache, rows: Vectors, places: range, known: dict[int, str]) -> 
     """Index rows as the rebuilding at start does; those that are ``known`` are there."""
     scope = Request("").scope.digest()
     new = [place for place in places if place not in known]
-    cache._engine.catalog.load(
-        (_record(place, scope), rows[place]) for place in new
-    )
+    cache._engine.catalog.load((_record(place, scope), rows[place]) for place in new)
 
 
 def _record(place: int, scope: bytes) -> Record:

@@ -11,9 +11,13 @@ from functools import lru_cache
 from likewise.category import check_name
 from likewise.errors import ConfigError
 from likewise.request import Request
+from likewise.scope import Scope
 
 _READ_CHARACTERS = 8000
 """How much of a question a pattern reads: bounds what a slow pattern can cost."""
+
+_REMEMBERED = 1024
+"""Questions met lately of which it is known what rules say: all of them are searched for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,20 @@ class Rules:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = tuple(rules)
+        self._known = lru_cache(maxsize=_REMEMBERED)(self._first)
 
     def classify(self, request: Request) -> str | None:
         """See ``Classifier.classify``."""
-        for rule in self._rules:
-            if rule.claims(request):
-                return rule.category
-        return None
+        return self._known(
+            request.question[:_READ_CHARACTERS],
+            request.scope.model,
+            request.path,
+            request.system[:_READ_CHARACTERS],
+        )
+
+    def _first(self, question: str, model: str, path: str, system: str) -> str | None:
+        request = Request(question, Scope(model=model), path=path, system=system)
+        return next((rule.category for rule in self._rules if rule.claims(request)), None)
 
 
 BUILTIN_RULES = (

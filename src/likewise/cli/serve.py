@@ -196,6 +196,8 @@ def _run(
     """
     import uvicorn  # noqa: PLC0415 - see the top
 
+    from likewise.gateway.server import GatheringProtocol  # noqa: PLC0415 - see the top
+
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             ending = None if end is None else asyncio.create_task(end(_HEAD_S, _BODY_S))
@@ -203,7 +205,9 @@ def _run(
             if ending is not None:
                 ending.cancel()
 
-    server = Server(uvicorn.Config(app, timeout_graceful_shutdown=_GRACE_S, **SERVER))
+    server = Server(
+        uvicorn.Config(app, http=GatheringProtocol, timeout_graceful_shutdown=_GRACE_S, **SERVER)
+    )
 
     def stop(*_: object) -> None:
         server.should_exit = True

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from likewise.aio import AsyncCache
 from likewise.config import Config
@@ -30,6 +31,24 @@ from likewise.gateway.scrape import Scraper
 from likewise.gateway.wire.chat import PATH
 
 _HOUSEKEEPING_S = 10.0
+
+
+class _Gateway(Starlette):
+    """Takes the one path that is asked all the time without looking for it."""
+
+    chat: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if (
+            scope["type"] == "http"
+            and scope["path"] == PATH
+            and scope["method"] == "POST"
+            and not scope.get("root_path")
+        ):
+            await self.chat(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(config: Config, cache: AsyncCache) -> Starlette:
@@ -103,7 +122,7 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
         body = error_body(msg, status=404, code="unknown_url")
         return Response(body, status_code=404, media_type="application/json")
 
-    app = Starlette(
+    app = _Gateway(
         exception_handlers={404: unknown, 405: unknown},
         routes=[
             Route(PATH, chat, methods=["POST"]),
@@ -116,7 +135,7 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
         ],
         lifespan=lifespan,
     )
-    app.state.chat = chat
+    app.chat = app.state.chat = chat
     app.state.end = pool.end
     return app
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from likewise.aio import AsyncCache
@@ -17,36 +18,23 @@ from likewise.entry import Provenance, new_entry_id
 from likewise.errors import ConfigError, LikewiseError, RequestError, UpstreamError
 from likewise.gateway.bill import provenance_of
 from likewise.gateway.call import ModelCall
-from likewise.gateway.client import ClientGone, header_map, leaving, read_body, until_gone
+from likewise.gateway.client import ClientGone, leaving, read_body, send_whole, until_gone
 from likewise.gateway.errors import send_error
 from likewise.gateway.flight import Flight, Listener
 from likewise.gateway.log import EventLog
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
+from likewise.gateway.reading import Reader, Reading
 from likewise.gateway.refresh import Refreshes
-from likewise.gateway.reply import Reply, headers_of, served, whole
+from likewise.gateway.reply import JSON, Reply, headers_of, ready, served, whole
 from likewise.gateway.upstream import Headers, given_up
 from likewise.gateway.wire import completion as wire
-from likewise.gateway.wire.chat import ChatCall, read_chat
+from likewise.gateway.wire.chat import ChatCall
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
 from likewise.prices import Prices
-from likewise.scope import digest_of, tenant_of
 from likewise.sources import written
-
-_IDENTITY_HEADERS = (
-    "api-key",
-    "authorization",
-    "cookie",
-    "openai-organization",
-    "openai-project",
-    "x-api-key",
-    "x-auth-token",
-    "x-goog-api-key",
-    "x-user-id",
-)
-"""Headers that say who asks. All go to the model, which may answer by any of them."""
 
 _FAILURES = frozenset({500, 502, 503, 504})
 """What RFC 5861 counts as an error of the model; its refusal for load is a choice of its own."""
@@ -65,6 +53,16 @@ class Shared:
     flight: Flight
     entry_id: str | None
     brings_usage: bool
+
+
+class _Exchange(msgspec.Struct):
+    """A client's request, what it asks, and the way back."""
+
+    read: Reading
+    call: ChatCall
+    scope: Scope
+    receive: Receive
+    send: Send
 
 
 class ChatEndpoint:
@@ -92,6 +90,7 @@ class ChatEndpoint:
         self._log = log
         self._shared: dict[bytes, Shared] = {}
         self._flights: set[Flight] = set()
+        self._reader = Reader()
         self._refreshes = Refreshes(settings.refreshes_per_minute, time.monotonic)
         self._refreshing: set[bytes] = set()
 
@@ -99,16 +98,13 @@ class ChatEndpoint:
         """Answer one request."""
         reading = True
         try:
-            headers = header_map(scope["headers"])
             body = await read_body(scope, receive, self._settings.max_body_bytes)
-            reading, call = False, None
-            if headers.get("content-encoding", "identity") == "identity":
-                query = scope.get("query_string", b"").decode("latin-1")
-                call = read_chat(body, headers, tenant=tenant_in(headers), query=query)
-            if call is None:
+            reading = False
+            read = self._reader.read(scope, body)
+            if read.call is None:
                 await until_gone(self._proxy.forward(scope, body, send), leaving(receive))
                 return
-            await self._answer(call, scope, receive, send)
+            await self._answer(_Exchange(read, read.call, scope, receive, send))
         except ClientGone:
             return
         except asyncio.CancelledError:
@@ -137,28 +133,62 @@ class ChatEndpoint:
 
     # -- steps ------------------------------------------------------------------------------------
 
-    async def _answer(self, call: ChatCall, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, exchange: _Exchange) -> None:
         try:
-            lookup = self._cache.engine.start(call.request)
+            lookup = self._cache.engine.start(exchange.call.request)
         except ConfigError as error:
             raise RequestError(str(error)) from error
-        decision = await self._cache.resume(lookup)
-        if isinstance(decision, Hit) and not wire.is_well_formed(decision.answer):
-            # A library that shares the store may keep anything as an answer.
-            decision = Miss(decision.category, Reason.GONE)
+        decision, body = self._at_once(exchange.call, lookup)
+        if decision is None or body is None:
+            decision = await self._resumed(lookup, decision)
         lookup_s = time.perf_counter() - lookup.started
         self._metrics.decided(decision, lookup_s)
         if self._log is not None:
             self._log.request(lookup, decision, lookup_s)
         if isinstance(decision, Hit):
-            if decision.audit is None:
-                self._refresh(call, lookup, decision, scope)
-            headers = self._headers(decision, decision.entry_id, lookup)
-            reply = Reply(call.stream, call.include_usage, headers)
-            await reply.send_completion(served(decision.answer, self._settings.usage_on_hit), send)
-            if decision.audit is not None:
-                self._audit(call, lookup, decision, scope)
+            self._reader.remember(exchange.read)
+            await self._serve(exchange, lookup, decision, body)
+        else:
+            await self._ask(exchange, lookup, decision)
+
+    def _at_once(self, call: ChatCall, lookup: Lookup) -> tuple[Decision | None, bytes | None]:
+        """Return what the exact tier says, and the body of an answer that is at hand."""
+        engine = self._cache.engine
+        decision = engine.guarded(lookup, engine.exact)
+        if call.stream or not isinstance(decision, Hit):
+            return decision, None
+        held = engine.at_hand(lookup, decision)
+        body = None if held is None else ready(held, self._settings.usage_on_hit)
+        if held is None or body is None:
+            return decision, None
+        return engine.count(lookup, decision.with_answer(None, held.provenance)), body
+
+    async def _resumed(self, lookup: Lookup, decision: Decision | None) -> Decision:
+        decision = await self._cache.resume(lookup, decision)
+        if isinstance(decision, Hit) and not wire.is_well_formed(decision.answer):
+            # A library that shares the store may keep anything as an answer.
+            return Miss(decision.category, Reason.GONE)
+        return decision
+
+    async def _serve(
+        self, exchange: _Exchange, lookup: Lookup, hit: Hit, body: bytes | None
+    ) -> None:
+        """Answer from cache; a ``body`` that is ready goes out as it is."""
+        call, scope, send = exchange.call, exchange.scope, exchange.send
+        if hit.audit is None:
+            self._refresh(call, lookup, hit, scope)
+        headers = self._headers(hit, hit.entry_id, lookup)
+        if body is not None:
+            await send_whole(send, 200, [JSON, *headers], body)
             return
+        reply = Reply(call.stream, call.include_usage, headers)
+        await reply.send_completion(served(hit.answer, self._settings.usage_on_hit), send)
+        if hit.audit is not None:
+            self._audit(call, lookup, hit, scope)
+
+    async def _ask(self, exchange: _Exchange, lookup: Lookup, decision: Miss | Bypass) -> None:
+        """Answer with what the model says."""
+        call, scope, send = exchange.call, exchange.scope, exchange.send
         shares = isinstance(decision, Miss) and not call.request.controls.no_store
         if shares and lookup.key not in self._shared:
             late = await self._stored_meanwhile(lookup)
@@ -178,7 +208,7 @@ class ChatEndpoint:
         )
         try:
             delivered = self._deliver(reply, listener, lookup, decision, send)
-            await until_gone(delivered, leaving(receive))
+            await until_gone(delivered, leaving(exchange.receive))
         finally:
             listener.leave()
 
@@ -232,7 +262,7 @@ class ChatEndpoint:
     async def _stored_meanwhile(self, lookup: Lookup) -> tuple[str, dict[str, Any]] | None:
         """Return the answer of a shared call that landed while this request was looked up."""
         engine = self._cache.engine
-        hit = engine.guarded(replace(lookup, dry=True), engine.exact)
+        hit = engine.guarded(msgspec.structs.replace(lookup, dry=True), engine.exact)
         if not isinstance(hit, Hit):
             return None
         try:
@@ -274,6 +304,11 @@ class ChatEndpoint:
     def _refresh(self, call: ChatCall, lookup: Lookup, hit: Hit, scope: Scope) -> None:
         """Fetch a fresh answer aside for a hit that is stale, or soon will be."""
         engine = self._cache.engine
+        if (
+            hit.reason is not Reason.REVALIDATING
+            and engine.force.policies.of(hit.category).refresh_ahead is None
+        ):
+            return
         if self._pool.ended or call.request.controls.no_store or lookup.key in self._refreshing:
             return
         if lookup.pressure:
@@ -373,17 +408,3 @@ class ChatEndpoint:
         if not self._settings.response_headers:
             return []
         return headers_of(decision, entry_id, lookup.id)
-
-
-def tenant_in(headers: Mapping[str, str]) -> str:
-    """Return the tenant whom a client's headers name, all of them together.
-
-    One who sends ``Authorization`` alone is ``tenant_of`` its value.
-    """
-    given = [(name, headers[name]) for name in _IDENTITY_HEADERS if headers.get(name)]
-    match given:
-        case []:
-            return tenant_of(None)
-        case [("authorization", key)]:
-            return tenant_of(key)
-    return digest_of("tenant", *(part for pair in given for part in pair)).hex()

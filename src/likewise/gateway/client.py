@@ -33,9 +33,9 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         RequestError: 413 when it is longer than ``limit`` bytes.
         ClientGone: The client left before it was all there.
     """
-    declared = header_map(scope["headers"]).get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
     while True:

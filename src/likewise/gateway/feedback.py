@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from likewise.aio import AsyncCache
 from likewise.errors import LikewiseError, RequestError
-from likewise.gateway.chat import tenant_in
 from likewise.gateway.client import ClientGone, header_map, read_body, send_json
 from likewise.gateway.errors import send_error
+from likewise.gateway.reading import tenant_in
 from likewise.policy import Hit
 
 PATH = "/v1/cache/feedback"

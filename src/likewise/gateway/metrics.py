@@ -7,6 +7,7 @@ from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -14,13 +15,27 @@ from prometheus_client.registry import Collector
 from likewise.engine import Engine
 from likewise.gateway.pool import Pool
 from likewise.load import Load
-from likewise.policy import Decision, Hit
+from likewise.policy import Decision, Hit, Reason, Tier
 
 _MOST_LABELS = 100
 """Categories, or models, that get a time series of their own; the rest is ``other``."""
 
 _LOOKUP_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0)
 _UPSTREAM_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+_MOST_SERIES = 1_000
+"""Kinds of decisions for which it is held what counts them."""
+
+_Kind = tuple[type[Decision], str, Reason, Tier | None, str]
+
+
+class _Series(msgspec.Struct):
+    """What counts the decisions of one kind."""
+
+    decisions: Counter
+    lookup_s: Histogram
+    hits: Counter | None
 
 
 class Metrics:
@@ -30,6 +45,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._engine = engine
         self._names: dict[str, set[str]] = {}
+        self._policies = engine.force.policies
+        self._series: dict[_Kind, _Series] = {}
         self._decisions = Counter(
             "likewise_decisions",
             "Decisions by category, outcome and reason.",
@@ -73,13 +90,35 @@ class Metrics:
 
     def decided(self, decision: Decision, lookup_s: float) -> None:
         """Count a decision."""
+        policies = self._engine.force.policies
+        if policies is not self._policies or len(self._series) >= _MOST_SERIES:
+            # Other categories may be listed now.
+            self._policies = policies
+            self._series.clear()
+        kind: _Kind = type(decision), decision.category, decision.reason, None, ""
+        if isinstance(decision, Hit):
+            kind = (*kind[:3], decision.tier, decision.provenance.model)
+        series = self._series.get(kind)
+        if series is None:
+            series = self._series[kind] = self._series_of(decision)
+        series.decisions.inc()
+        series.lookup_s.observe(lookup_s)
+        if series.hits is not None:
+            series.hits.inc()
+
+    def _series_of(self, decision: Decision) -> _Series:
+        """Return what counts decisions like this one; to find it takes longer than to count."""
         category = self.bounded("category", decision.category)
         outcome = type(decision).__name__.lower()
-        self._decisions.labels(category, outcome, decision.reason).inc()
-        self._lookup_s.labels(outcome).observe(lookup_s)
+        hits = None
         if isinstance(decision, Hit):
             model = self.bounded("model", decision.provenance.model)
-            self._hits.labels(decision.tier, category, model).inc()
+            hits = self._hits.labels(decision.tier, category, model)
+        return _Series(
+            self._decisions.labels(category, outcome, decision.reason),
+            self._lookup_s.labels(outcome),
+            hits,
+        )
 
     @contextmanager
     def upstream(self) -> Iterator[None]:

@@ -15,9 +15,12 @@ from likewise.gateway.flight import Flight, Head, Listener
 from likewise.gateway.upstream import Headers
 from likewise.gateway.wire import completion as wire
 from likewise.gateway.wire.sse import event_of
-from likewise.policy import Decision, Hit, Miss
+from likewise.policy import Bypass, Decision, Hit, Miss
+from likewise.stores import Held
 
 UsageOnHit = Literal["replay", "zero"]
+
+JSON = (b"content-type", b"application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,14 @@ class Reply:
     async def send_completion(self, completion: dict[str, Any], send: Send) -> None:
         """Send a whole answer, as one body or as a stream."""
         if not self.stream:
-            kind = [(b"content-type", b"application/json")]
-            await send_whole(send, 200, [*kind, *self.headers], msgspec.json.encode(completion))
+            await send_whole(send, 200, [JSON, *self.headers], msgspec.json.encode(completion))
             return
         kind = [(b"content-type", b"text/event-stream; charset=utf-8")]
         headers = [*kind, *self.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for event in wire.to_stream(completion, include_usage=self.include_usage):
-            await send({"type": "http.response.body", "body": event, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        # All of it is there: a message for each event would only cost both sides.
+        events = b"".join(wire.to_stream(completion, include_usage=self.include_usage))
+        await send({"type": "http.response.body", "body": events})
 
     async def _relay(self, head: Head, listener: Listener, send: Send) -> None:
         """Pass a body on as it is."""
@@ -112,29 +114,32 @@ def _without_entry(headers: Headers) -> Headers:
 
 def headers_of(decision: Decision, entry_id: str | None, request_id: str) -> Headers:
     """Return the headers that tell a client what the cache decided."""
-    values = {
-        "x-cache": _outcome(decision),
-        "x-likewise-category": decision.category,
-        "x-likewise-reason": decision.reason,
-        "x-likewise-request-id": request_id,
-    }
+    found = [
+        (b"x-cache", _outcome(decision)),
+        (b"x-likewise-category", decision.category.encode()),
+        (b"x-likewise-reason", decision.reason.encode()),
+        (b"x-likewise-request-id", request_id.encode()),
+    ]
     if entry_id is not None:
-        values["x-likewise-entry"] = entry_id
+        found.append((b"x-likewise-entry", entry_id.encode()))
     if isinstance(decision, Hit):
-        values["age"] = str(max(0, int(decision.age_s)))
-        values["x-likewise-tier"] = decision.tier
-        values["x-likewise-saved-tokens"] = str(decision.provenance.total_tokens)
-        if decision.provenance.cost_usd is not None:
-            values["x-likewise-saved-usd"] = f"{decision.provenance.cost_usd:.6f}"
-    if isinstance(decision, Hit | Miss) and decision.similarity is not None:
-        values["x-likewise-similarity"] = f"{decision.similarity:.4f}"
-    return [(name.encode(), value.encode()) for name, value in values.items()]
+        provenance = decision.provenance
+        found += [
+            (b"age", b"%d" % max(0, int(decision.age_s))),
+            (b"x-likewise-tier", decision.tier.encode()),
+            (b"x-likewise-saved-tokens", b"%d" % provenance.total_tokens),
+        ]
+        if provenance.cost_usd is not None:
+            found.append((b"x-likewise-saved-usd", b"%.6f" % provenance.cost_usd))
+    if not isinstance(decision, Bypass) and decision.similarity is not None:
+        found.append((b"x-likewise-similarity", b"%.4f" % decision.similarity))
+    return found
 
 
-def _outcome(decision: Decision) -> str:
-    if isinstance(decision, Hit) and decision.stale_s:
-        return "STALE"
-    return type(decision).__name__.upper()
+def _outcome(decision: Decision) -> bytes:
+    if isinstance(decision, Hit):
+        return b"STALE" if decision.stale_s else b"HIT"
+    return b"MISS" if isinstance(decision, Miss) else b"BYPASS"
 
 
 def served(answer: dict[str, Any], usage_on_hit: UsageOnHit) -> dict[str, Any]:
@@ -143,6 +148,19 @@ def served(answer: dict[str, Any], usage_on_hit: UsageOnHit) -> dict[str, Any]:
     if usage_on_hit == "zero" and isinstance(usage, dict):
         return {**answer, "usage": _zeroed(usage)}
     return answer
+
+
+def ready(held: Held, usage_on_hit: UsageOnHit) -> bytes | None:
+    """Return the body that a hit on an answer at hand has; ``None`` when it is no completion."""
+    body: bytes | None = held.ready.get(usage_on_hit)
+    if body is None:
+        completion = msgspec.json.decode(held.answer)
+        if not wire.is_well_formed(completion):
+            return None
+        told = served(completion, usage_on_hit)
+        body = held.answer if told is completion else msgspec.json.encode(told)
+        held.ready[usage_on_hit] = body
+    return body
 
 
 def whole(flight: Flight, *, needs_done: bool = True) -> dict[str, Any] | None:

@@ -30,9 +30,17 @@ class Caseless:
     """
 
     def __init__(self, pattern: str) -> None:
-        self._small = re.compile(pattern).findall
-        self._either = re.compile(pattern, re.IGNORECASE).findall
+        self._small = re.compile(pattern)
+        self._either = re.compile(pattern, re.IGNORECASE)
 
     def findall(self, text: str) -> list[Any]:
         """Return what ``re.findall`` does, in small letters or as it is written."""
-        return self._small(text.lower()) if text.isascii() else self._either(text)
+        if text.isascii():
+            return self._small.findall(text.lower())
+        return self._either.findall(text)
+
+    def found_in(self, text: str) -> bool:
+        """Return whether there is one in a text."""
+        if text.isascii():
+            return self._small.search(text.lower()) is not None
+        return self._either.search(text) is not None

@@ -149,6 +149,8 @@ class Learner:
         self._next_fit = _FIRST_FIT
         self._pending: OrderedDict[bytes, Considered] = OrderedDict()
         self._aside: OrderedDict[str, Considered] = OrderedDict()
+        self._taught: dict[str, tuple[Category, float, float | None, Category]] = {}
+        """By category: a policy, the threshold and the floor for it, and what these make of it."""
         self._origin = "" if judging.verifier is None else judging.verifier.checksum()
         self._worker = secrets.token_bytes(8)
         self._unsaved: list[bytes] = []
@@ -169,13 +171,18 @@ class Learner:
             given = policy.probability_floor
             under = self._standings.of(policy.name, policy.pressure_budget, given=given)
             floor = min(under.threshold, standing.threshold)
-        return replace(
+        known = self._taught.get(policy.name)
+        if known is not None and known[0] is policy and known[1:3] == (standing.threshold, floor):
+            return known[3]
+        taught = replace(
             policy,
             probability_threshold=standing.threshold,
             probability_floor=floor,
             similarity_threshold=min(policy.similarity_threshold, LEAST_SIMILARITY),
             similarity_floor=None,
         )
+        self._taught[policy.name] = policy, standing.threshold, floor, taught
+        return taught
 
     def standing(self, policy: Category) -> Standing:
         """Return where a category stands."""

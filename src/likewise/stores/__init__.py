@@ -6,12 +6,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from likewise.errors import ConfigError, StoreError
-from likewise.stores.base import Counters, IndexRow, Store, Verdict
+from likewise.stores.base import Counters, Held, IndexRow, Store, Verdict
 from likewise.stores.memory import MemoryStore
 from likewise.stores.sqlite import SQLiteStore
 
 __all__ = [
     "Counters",
+    "Held",
     "IndexRow",
     "MemoryStore",
     "SQLiteStore",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
-from likewise.entry import Entry, StoredVector
+from likewise.entry import Entry, Provenance, StoredVector
+from likewise.recent import Recent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +49,52 @@ MOST_LABELS = 50_000
 """Labels kept: what was learned from older ones is in the memo; see ``learn``."""
 
 
+MOST_AT_HAND_BYTES = 64 * 1024 * 1024
+"""Bytes of the answers that a store keeps at hand."""
+
+_HELD_BYTES = 500
+"""What an answer at hand takes beside its text."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """An answer at hand.
+
+    ``answer`` is the JSON that it is kept as. ``ready`` is for those who serve it: what they have
+    made of it, by a name of their own, goes when the answer does. It may take as much as the answer
+    itself.
+    """
+
+    scope: bytes
+    provenance: Provenance
+    answer: bytes = field(repr=False)
+    ready: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes, with what may be made of it."""
+        return 2 * len(self.answer) + _HELD_BYTES
+
+
+class AtHand:
+    """The answers that a store was asked for lately. Safe to use from many threads.
+
+    A store tells of all that goes from it as soon as it has gone, so that nothing is at hand that
+    is not in the store.
+    """
+
+    def __init__(self, most_bytes: int = MOST_AT_HAND_BYTES) -> None:
+        self._recent: Recent[str, Held] = Recent(most_bytes)
+        self.of = self._recent.of
+        self.drop = self._recent.drop
+        self.drops = self._recent.drops
+
+    def add(self, entry: Entry, answer: bytes, *, since: int) -> None:
+        """Keep an entry's answer at hand, unless it went since: ``drops`` from before the read."""
+        held = Held(entry.scope, entry.provenance, answer)
+        self._recent.add(entry.id, held, held.size, since=since)
+
+
 class Store(ABC):
     """Where entries live. Synchronous, safe to call from many threads.
 
@@ -69,6 +116,21 @@ class Store(ABC):
     @abstractmethod
     def get(self, entry_id: str) -> Entry | None:
         """Return an entry, or ``None`` when it is gone or damaged."""
+
+    def at_hand(self, entry_id: str) -> Held | None:
+        """Return an entry's answer when that needs no waiting for a disk, a network or a writer.
+
+        ``None`` says nothing of whether the entry is there. A store need not keep any at hand; what
+        was deleted or replaced through this store is not at hand any more.
+
+        Raises:
+            StoreError: The store is closed.
+        """
+        return None
+
+    def let_go(self, entry_ids: Sequence[str] | None) -> None:
+        """Keep entries no longer at hand, ``None`` for all: somebody else may have changed them."""
+        return
 
     @abstractmethod
     def delete(self, entry_ids: Sequence[str]) -> int:

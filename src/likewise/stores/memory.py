@@ -10,7 +10,7 @@ from dataclasses import replace
 from likewise.answers import answer_digest
 from likewise.entry import Entry, decode_answer, encode_answer, size_of
 from likewise.errors import StoreError
-from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store, Verdict
+from likewise.stores.base import MOST_LABELS, AtHand, Counters, Held, IndexRow, Store, Verdict
 
 
 class MemoryStore(Store):
@@ -25,6 +25,7 @@ class MemoryStore(Store):
         self._labels: deque[tuple[int, bytes]] = deque(maxlen=MOST_LABELS)
         self._labelled = 0
         self._memos: dict[str, bytes] = {}
+        self._at_hand = AtHand()
         self._closed = False
 
     @property
@@ -45,12 +46,23 @@ class MemoryStore(Store):
 
     def get(self, entry_id: str) -> Entry | None:
         """See ``Store.get``."""
+        since = self._at_hand.drops(entry_id)
         with self._open():
             found = self._entries.get(entry_id)
         if found is None:
             return None
         entry, answer = found
+        self._at_hand.add(entry, answer, since=since)
         return replace(entry, answer=decode_answer(answer))
+
+    def at_hand(self, entry_id: str) -> Held | None:
+        """See ``Store.at_hand``."""
+        self._open()
+        return self._at_hand.of(entry_id)
+
+    def let_go(self, entry_ids: Sequence[str] | None) -> None:
+        """See ``Store.let_go``."""
+        self._at_hand.drop(entry_ids)
 
     def delete(self, entry_ids: Sequence[str]) -> int:
         """See ``Store.delete``."""
@@ -146,6 +158,7 @@ class MemoryStore(Store):
         with self._lock:
             self._closed = True
             self._entries.clear()
+            self._at_hand.drop(None)
 
     def _open(self) -> threading.Lock:
         if self._closed:
@@ -158,4 +171,6 @@ class MemoryStore(Store):
         for entry, _ in gone:
             if self._ids.get(entry.key) == entry.id:
                 del self._ids[entry.key]
+        if gone:
+            self._at_hand.drop([entry.id for entry, _ in gone])
         return len(gone)

@@ -27,7 +27,7 @@ from likewise.entry import (
     exact_key,
 )
 from likewise.errors import StoreError
-from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store, Verdict
+from likewise.stores.base import MOST_LABELS, AtHand, Counters, Held, IndexRow, Store, Verdict
 
 _APPLICATION_ID = 0x4C494B45
 """``LIKE`` in ASCII, in the file's header: tells our files from others'."""
@@ -93,6 +93,7 @@ _COLUMNS = (
     "id, key, scope, category, tenant, namespace, question, created_at, expires_at, epoch, "
     "embedder, vector, provenance, answer, checksum, answer_digest, named, sources"
 )
+_ANSWER = _COLUMNS.split(", ").index("answer")
 _SLOTS = ", ".join("?" * len(_COLUMNS.split(", ")))
 _PUT = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({_SLOTS})"  # noqa: S608 - constants
 _GET = f"SELECT {_COLUMNS} FROM entries WHERE id = ?"  # noqa: S608 - constants
@@ -123,6 +124,7 @@ class SQLiteStore(Store):
         self._path = Path(path)
         self._write_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
+        self._at_hand = AtHand()
         self._closed = False
         with self._faults("open"):
             # Questions and answers are nobody else's to read; the -wal and -shm files follow suit.
@@ -167,20 +169,39 @@ class SQLiteStore(Store):
         with self._transaction() as db:
             old = db.execute("SELECT id FROM entries WHERE key = ?", (entry.key,)).fetchall()
             db.execute(_PUT, row)
-        return [i for (i,) in old if i != entry.id]
+        replaced = [i for (i,) in old if i != entry.id]
+        self._at_hand.drop([*replaced, entry.id])
+        return replaced
 
     def get(self, entry_id: str) -> Entry | None:
         """See ``Store.get``."""
+        since = self._at_hand.drops(entry_id)
         with self._reader() as db:
             row = db.execute(_GET, (entry_id,)).fetchone()
-        return None if row is None else _entry(row)
+        entry = None if row is None else _entry(row)
+        if entry is not None:
+            self._at_hand.add(entry, row[_ANSWER], since=since)
+        return entry
+
+    def at_hand(self, entry_id: str) -> Held | None:
+        """See ``Store.at_hand``."""
+        if self._closed:
+            raise self._closed_error()
+        return self._at_hand.of(entry_id)
+
+    def let_go(self, entry_ids: Sequence[str] | None) -> None:
+        """See ``Store.let_go``."""
+        self._at_hand.drop(entry_ids)
 
     def delete(self, entry_ids: Sequence[str]) -> int:
         """See ``Store.delete``."""
-        with self._transaction() as db:
-            return sum(
-                db.execute("DELETE FROM entries WHERE id = ?", (i,)).rowcount for i in entry_ids
-            )
+        try:
+            with self._transaction() as db:
+                return sum(
+                    db.execute("DELETE FROM entries WHERE id = ?", (i,)).rowcount for i in entry_ids
+                )
+        finally:
+            self._at_hand.drop(entry_ids)
 
     def scan(self) -> Iterator[IndexRow]:
         """See ``Store.scan``."""
@@ -205,7 +226,9 @@ class SQLiteStore(Store):
                 "AND (?2 IS NULL OR scope = ?2) RETURNING id",
                 (category, scope),
             ).fetchall()
-        return [i for (i,) in rows]
+        gone = [i for (i,) in rows]
+        self._at_hand.drop(gone)
+        return gone
 
     def counts(self) -> dict[str, int]:
         """See ``Store.counts``."""
@@ -277,6 +300,7 @@ class SQLiteStore(Store):
             if self._closed:
                 return
             self._closed = True
+            self._at_hand.drop(None)
             self._writer.close()
         self._close_idle()
 

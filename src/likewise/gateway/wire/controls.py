@@ -17,6 +17,8 @@ from likewise.sources import check_source
 CATEGORY_HEADER = "x-likewise-category"
 NAMESPACE_HEADER = "x-likewise-namespace"
 SOURCES_HEADER = "x-likewise-sources"
+SPEAKING = frozenset({CATEGORY_HEADER, NAMESPACE_HEADER, SOURCES_HEADER, "cache-control"})
+"""The headers in which a caller may ask something of the cache."""
 
 
 class CacheField(msgspec.Struct, kw_only=True, rename="kebab"):
@@ -41,6 +43,9 @@ class Asked:
     namespace: str
 
 
+_NOTHING = Asked(Controls(), "")
+
+
 def asked_of(headers: Mapping[str, str], field: object) -> Asked:
     """Read the controls from headers (names in lower case) and from the body's ``cache`` object.
 
@@ -49,6 +54,8 @@ def asked_of(headers: Mapping[str, str], field: object) -> Asked:
     Raises:
         RequestError: A value is wrong; the message names it.
     """
+    if field is None and SPEAKING.isdisjoint(headers):
+        return _NOTHING
     try:
         body = schema.read(CacheField, field, "cache:")
         category = headers.get(CATEGORY_HEADER) or body.category

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from likewise.category import Category
+from likewise.config import Policies
+from likewise.lookup import InForce
+from likewise.request import Request
+from likewise.sources import NO_SOURCES
+
+HASTY, CALM = Request("What is the latest price?"), Request("What is a price?")
+
+
+def force(*, cue_ttl: float) -> InForce:
+    """Policies of one category."""
+    category = Category("c", ttl=1000.0, cue_ttl=cue_ttl)
+    return InForce(Policies(categories={"c": category}), NO_SOURCES)
+
+
+def test_a_cue_shortens_the_time_to_live_and_is_made_once() -> None:
+    """Every question with a cue is decided under the same policy."""
+    made = force(cue_ttl=10.0)
+    assert made.policy(("c",), HASTY, 0.0).ttl_s == 10.0
+    assert made.policy(("c",), HASTY, 0.0) is made.policy(("c",), HASTY, 0.0)
+    assert made.policy(("c",), CALM, 0.0) is made.policies.of("c")
+
+
+def test_a_changed_policy_takes_the_place_of_the_one_before() -> None:
+    """What is held of the old one is not what the new one makes."""
+    made = force(cue_ttl=10.0)
+    assert made.policy(("c",), HASTY, 0.0).ttl_s == 10.0
+    made.policies = force(cue_ttl=20.0).policies
+    assert made.policy(("c",), HASTY, 0.0).ttl_s == 20.0
+
+
+def test_a_category_rests_with_and_without_a_cue() -> None:
+    """It is served by the exact tier only for as long as it is among those that rest."""
+    made = force(cue_ttl=10.0)
+    for request in (HASTY, CALM):
+        assert not made.policy(("c",), request, 0.0).exact_only
+        made.resting = frozenset({"c"})
+        assert made.policy(("c",), request, 0.0).exact_only
+        made.resting = frozenset()
+        assert not made.policy(("c",), request, 0.0).exact_only
+    made.resting = frozenset({"c"})
+    assert (made.policy(("c",), HASTY, 0.0).ttl_s, made.policy(("c",), CALM, 0.0).ttl_s) == (
+        10.0,
+        1000.0,
+    )
