@@ -16,6 +16,7 @@ from likewise.embed.minilm import MiniLM
 from likewise.embed.sketch import expected_floor, load_map
 from likewise.gate import Coarse, Gate
 from likewise.index import Partition, Record
+from likewise.index.sketches import code
 from likewise.policy import Decision, Reason, Tier
 from likewise.testing import HashingEmbedder
 
@@ -188,10 +189,10 @@ def test_without_sketches_nothing_can_be_told() -> None:
     eye = np.eye(8, dtype=np.float32)
     records = [Record(str(n), bytes([n]), b"", "c", "q", 0.0, None, 0) for n in range(2)]
     partition.add(records[:1], eye[:1], eye[:1, :4])
-    assert partition.coarsely(eye[1, :4]) == pytest.approx(0.0)
-    assert partition.coarsely(eye[0, :4]) == pytest.approx(1.0)
+    assert partition.coarsely(code(eye[1, :4])) == pytest.approx(0.0)
+    assert partition.coarsely(code(eye[0, :4])) == pytest.approx(1.0)
     partition.add(records[1:], eye[1:2])
-    assert partition.coarsely(eye[1, :4]) == 1.0
+    assert partition.coarsely(code(eye[1, :4])) == 1.0
 
 
 def test_sketches_follow_their_rows_through_rebuilding() -> None:
@@ -216,7 +217,7 @@ def test_sketches_follow_their_rows_through_rebuilding() -> None:
         for asked in rng.standard_normal((5, dimensions)).astype(np.float32):
             unit = asked / np.linalg.norm(asked)
             expected = max(float(vectors[n] @ unit) for n in alive)
-            assert partition.coarsely(unit) == pytest.approx(expected, abs=0.02)
+            assert partition.coarsely(code(unit)) == pytest.approx(expected, abs=0.02)
     assert partition.kind == "hnsw"
 
 

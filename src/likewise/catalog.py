@@ -14,6 +14,7 @@ import numpy as np
 from likewise.embed import Vectors
 from likewise.eviction import DEFAULT_EVICTION, POLICIES, Eviction
 from likewise.index import CROSSOVER, Match, Partition, Record
+from likewise.index.codes import Codes
 from likewise.pools import Pools, Room
 
 _MOST_TOUCHED = 100_000
@@ -72,7 +73,7 @@ class Catalog:
         """Return the categories of which there is anything to compare with in one scope."""
         return self._categories.get(scope, ())
 
-    def coarsely(self, scope: bytes, category: str, sketch: Vectors) -> tuple[float, int]:
+    def coarsely(self, scope: bytes, category: str, sketch: Codes) -> tuple[float, int]:
         """Return the greatest coarse cosine of one scope and category, and how many entries it has.
 
         See ``Partition.coarsely``; -1 and 0 when there is nothing.

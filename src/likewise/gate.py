@@ -25,6 +25,7 @@ from typing import NamedTuple
 from likewise.catalog import Catalog
 from likewise.category import Category
 from likewise.embed import Sketcher, Vectors
+from likewise.index.sketches import code
 from likewise.policy import Candidate, Tier
 
 _LOST = 0.01
@@ -120,10 +121,11 @@ class Gate:
         sketch = self.sketch(question)
         if sketch is None:
             return None
+        coded = code(sketch)
         surplus = self._sketcher.surplus(question)
         found: Coarse | None = None
         for policy in policies:
-            cosine, entries = self._catalog.coarsely(scope, policy.name, sketch)
+            cosine, entries = self._catalog.coarsely(scope, policy.name, coded)
             if not entries:
                 continue
             most -= entries

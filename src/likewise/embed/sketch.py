@@ -74,8 +74,8 @@ def importance(vocabulary: int) -> NDArray[np.float32]:
     return np.log1p(ranks).astype(np.float32)
 
 
-def load_table(weights: Path) -> NDArray[np.float16]:
-    """Return what each word adds to a sketch, float16 ``(vocabulary, SKETCH_DIMENSIONS)``.
+def load_table(weights: Path) -> NDArray[np.float32]:
+    """Return what each word adds to a sketch, float32 ``(vocabulary, SKETCH_DIMENSIONS)``.
 
     From the cache folder, else made of the weights in the folder ``weights``.
 
@@ -102,7 +102,8 @@ def load_table(weights: Path) -> NDArray[np.float16]:
         make,
     )
     table: NDArray[np.float16] = np.load(io.BytesIO(content), allow_pickle=False)
-    return table
+    # Twice the memory, 16 MB, for a tenth of the time of a sum.
+    return table.astype(np.float32)
 
 
 def load_map() -> NDArray[np.float32]:
@@ -112,12 +113,12 @@ def load_map() -> NDArray[np.float32]:
     return fitted.astype(np.float32)
 
 
-def summed(table: NDArray[np.float16], rows: Sequence[Sequence[int]]) -> Vectors:
+def summed(table: NDArray[np.float32], rows: Sequence[Sequence[int]]) -> Vectors:
     """Return the sketches of ``n`` texts given as tokens, see ``Sketcher.sketch``."""
     sketches = np.zeros((len(rows), table.shape[1]), np.float32)
     for place, tokens in enumerate(rows):
         if tokens:
-            np.add.reduce(table[tokens], axis=0, dtype=np.float32, out=sketches[place])
+            np.add.reduce(table[tokens], axis=0, out=sketches[place])
     lengths = np.sqrt(np.einsum("ij,ij->i", sketches, sketches))[:, None]
     unit: Vectors = sketches / np.maximum(lengths, np.float32(1e-12))
     return unit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,29 +104,45 @@ class Flat:
         view = self._view
         if view.used == 0:
             return []
-        found, off = _approximate(view, vector)
-        rows = _promising(found, k, floor, off)
-        exact = view.vectors[rows].astype(np.float32) @ vector
-        order = np.argsort(-exact, kind="stable")[:k]
-        best = [(int(rows[place]), float(exact[place])) for place in order]
-        return best[:1] + [pair for pair in best[1:] if pair[1] >= floor]
+        if view.codes is None or view.scales is None:
+            found = products(vector.astype(np.float16), view.vectors[: view.used])
+            return _best(np.arange(view.used), found, k, floor)
+        rows = _promising(*_approximate(view, view.codes, view.scales, vector), k, floor)
+        return _best(rows, view.vectors[rows].astype(np.float32) @ vector, k, floor)
 
 
-def _approximate(view: _View, vector: Vectors) -> tuple[NDArray[np.float64], float]:
+def _best(
+    rows: NDArray[np.intp], found: NDArray[np.floating[Any]], k: int, floor: float
+) -> list[tuple[int, float]]:
+    """Return the rows with the ``k`` greatest products from ``floor`` up, or the greatest alone."""
+    first = int(found.argmax())
+    if not found[first] >= floor or k == 1:
+        return [(int(rows[first]), float(found[first]))]
+    if floor > found.min():
+        near = np.flatnonzero(found >= floor)
+        rows, found = rows[near], found[near]
+    if len(found) > k:
+        near = np.argpartition(found, len(found) - k)[-k:]
+        rows, found = rows[near], found[near]
+    order = np.argsort(-found, kind="stable")
+    return list(zip(rows[order].tolist(), found[order].tolist(), strict=True))
+
+
+def _approximate(
+    view: _View, codes: Codes, scales: NDArray[np.float32], vector: Vectors
+) -> tuple[NDArray[np.float64], float]:
     """Return about the products of a vector with every row, and how far each may be off.
 
     A product of codes differs from that of the vectors by ``|q - q'| |x'| + |q| |x - x'|`` at most
     (Cauchy and Schwarz), with ``|q| = 1`` and ``|x'| <= 1 + |x - x'|``.
     """
-    if view.codes is None or view.scales is None:
-        return products(vector.astype(np.float16), view.vectors[: view.used]), 0.0
     query, factor, missed = coded(vector[None])
-    found = products(query[0], view.codes[: view.used])
-    found *= view.scales[: view.used] * factor[0]
+    found = products(query[0], codes[: view.used])
+    found *= scales[: view.used] * factor[0]
     return found, float(missed[0]) * (1.0 + view.lost) + view.lost
 
 
-def _promising(found: NDArray[np.float64], k: int, floor: float, off: float) -> NDArray[np.intp]:
+def _promising(found: NDArray[np.float64], off: float, k: int, floor: float) -> NDArray[np.intp]:
     """Return the rows that may be among the ``k`` nearest when ``found`` may be ``off`` by so much.
 
     The ``k``-th greatest of the blocks' maxima is no more than the ``k``-th greatest of all: so

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from likewise.embed import Vectors
+from likewise.index.codes import Codes
 from likewise.index.flat import Flat
 from likewise.index.hnsw import Hnsw
 from likewise.index.record import Record
@@ -108,8 +109,8 @@ class Partition:
         )
         return self._nearest(vector, _MANY, floor) if crowded else matches
 
-    def coarsely(self, sketch: Vectors) -> float:
-        """Return the greatest coarse cosine of any entry with ``sketch``, 1 when unknown."""
+    def coarsely(self, sketch: Codes) -> float:
+        """Return the greatest coarse cosine of any entry with a coded sketch, 1 when unknown."""
         sketches = self._sketches
         return 1.0 if sketches is None else sketches.nearest(sketch)
 

@@ -62,15 +62,15 @@ class Sketches:
         new._view = _View(codes[labels], len(labels), missing)
         return new
 
-    def nearest(self, sketch: Vectors) -> float:
-        """Return the greatest cosine of a sketch, float32 ``(dimensions,)``, with any row.
+    def nearest(self, sketch: Codes) -> float:
+        """Return the greatest cosine of a coded sketch, int8 ``(dimensions,)``, with any row.
 
         1 when it cannot be told.
         """
         codes, used, missing = self._view
         if missing or not used:
             return 1.0 if missing else -1.0
-        best = float(products(code(sketch), codes[:used]).max())
+        best = float(products(sketch, codes[:used]).max())
         return best * _STEP * _STEP
 
 
