@@ -350,7 +350,13 @@ class Engine:
             return None
         request, naming = lookup.request, lookup.naming
         names = self.catalog.categories(lookup.scope) if naming is None else naming.places
-        policies = (self.force.policy((name,), request, lookup.pressure) for name in names)
+        # Haste and rest change no threshold.
+        policies = (
+            self.force.policy((name,), request, lookup.pressure)
+            if lookup.pressure
+            else self.force.policies.of(name)
+            for name in names
+        )
         least = request.controls.similarity_threshold or 0.0
         return self.gate.look(request.question, lookup.scope, policies, least)
 

@@ -5,6 +5,7 @@ The kernels are those of NumKong, which usearch brings along.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,13 @@ def coded(vectors: Vectors) -> tuple[Codes, NDArray[np.float32], NDArray[np.floa
 
 def products(query: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.float64]:
     """Return the dot products of one vector with ``n`` rows of the same type, float64 ``(n,)``."""
-    # usearch exports the C++ library it was linked with; see ``hnsw`` on what must load before it.
-    import numkong  # noqa: PLC0415
-
-    found: NDArray[np.float64] = np.asarray(numkong.cdist(query[None], rows, "dot"))[0]
+    found: NDArray[np.float64] = np.asarray(_distances()(query[None], rows, "dot"))[0]
     return found
+
+
+@cache
+def _distances() -> Any:
+    # A cache that holds nothing loads no kernels.
+    from numkong import cdist  # noqa: PLC0415
+
+    return cdist
