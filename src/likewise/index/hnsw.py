@@ -14,8 +14,8 @@ import numpy as np
 
 from likewise.embed import Vectors
 
-_M = 16
-_EF_CONSTRUCTION = 128
+_M = 20
+_EF_CONSTRUCTION = 64
 _EF = 96
 """Breadth of a search: recall@1 of 0.99 and more on sentence vectors (see docs/performance.md)."""
 

@@ -14,7 +14,7 @@ from likewise.index.hnsw import Hnsw
 from likewise.index.record import Record
 from likewise.index.sketches import Sketches
 
-CROSSOVER = 12_000
+CROSSOVER = 8_000
 """Entries above which the graph beats the scan; measured by ``likewise bench index``."""
 
 _COMPACT_SHARE = 0.25
