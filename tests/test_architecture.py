@@ -21,11 +21,11 @@ NO_IO = {
     "tempfile", "threading", "time", "urllib", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 INNER_ORDER = [
-    *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing",
-    "freshness", "classify", "index", "recent", "stores", "schema", "config", "vectors", "pools",
-    "catalog", "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rebuild",
-    "learn", "teaching", "lookup", "neighbours", "keeping", "accounts", "engine", "opening",
-    "explain", "front", "aio", "cache",
+    *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
+    "freshness", "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog",
+    "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rebuild", "learn",
+    "teaching", "lookup", "neighbours", "keeping", "accounts", "engine", "opening", "explain",
+    "front", "aio", "cache",
 ]  # fmt: skip
 
 

@@ -271,3 +271,18 @@ async def test_a_store_that_hangs_costs_hits_and_nothing_else() -> None:
         assert {decision.reason for decision in decisions} == {Reason.STORE_FAULT}
         assert store.reads == 3
         assert cache.stats()["categories"]["code"]["faults"] == {"slow-store": 3}
+
+
+async def test_what_needs_no_embedding_needs_no_thread(cache: AsyncCache) -> None:
+    """Neither a miss where nothing is stored nor a hit whose answer is at hand."""
+    await cache.store(ASKED, "a", category="loose")
+    assert isinstance(await cache.check(ASKED, category="loose"), Hit)
+    cache._embedding.shutdown()
+    cache._reads.shutdown()
+    hit = await cache.check(ASKED, category="loose")
+    assert isinstance(hit, Hit)
+    assert hit.answer == "a"
+    miss = await cache.check(ASKED, category="empty")
+    assert miss.reason == "no-candidate"
+    with pytest.raises(RuntimeError):
+        await cache.check(ALIKE, category="loose")

@@ -78,6 +78,8 @@ class AsyncCache(Front):
     async def resume(self, lookup: Lookup, decision: Decision | None) -> Decision:
         """Go on with a lookup of which the exact tier has said ``decision``."""
         engine = self._engine
+        if decision is None and not engine.embeds(lookup):
+            decision = engine.guarded(lookup, engine.semantic)
         if decision is None:
             decision = await self._run(
                 self._embedding, lambda: engine.guarded(lookup, engine.semantic)

@@ -272,6 +272,13 @@ class Engine:
                     return None  # meaning may find a fresh answer, which goes before
         return decision
 
+    def embeds(self, lookup: Lookup) -> bool:
+        """Return whether ``semantic`` has to embed the question, which takes a while."""
+        naming = lookup.naming
+        if naming is None and not self._tells(lookup.request):
+            naming = self.namer.otherwise
+        return naming is None or any(self.catalog.holds(lookup.scope, n) for n in naming.places)
+
     def semantic(self, lookup: Lookup) -> Decision:
         """Decide by nearness in meaning; embeds the question."""
         lookup, decision = self._by_meaning(lookup)

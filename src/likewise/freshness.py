@@ -12,12 +12,12 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import msgspec
 
 from likewise.category import Category
 from likewise.guards.plain import Caseless
+from likewise.recent import Recent
 
 _CUE = Caseless(
     r"\b(?:today|tonight|tomorrow|yesterday|now|nowadays|current(?:ly)?|latest|newest|recent(?:ly)?"
@@ -28,8 +28,10 @@ _CUE = Caseless(
 )
 
 _READ_CHARACTERS = 8_000
-_REMEMBERED = 1_024
-"""Questions met lately of which it is known whether they have a cue."""
+_EACH = 300
+"""Bytes that a question takes, beside its text, of which it is known whether it has a cue."""
+
+_known: Recent[str, bool] = Recent(4 * 1024 * 1024)
 
 _LEAST_REASKED = 20
 """Pairs below which a rate is a guess."""
@@ -52,10 +54,12 @@ def has_cue(question: str) -> bool:
     >>> has_cue("What is the latest version?"), has_cue("What is a version?")
     (True, False)
     """
-    return _cued(question[:_READ_CHARACTERS])
-
-
-_cued = lru_cache(maxsize=_REMEMBERED)(_CUE.found_in)
+    text = question[:_READ_CHARACTERS]
+    found = _known.of(text)
+    if found is None:
+        found = _CUE.found_in(text)
+        _known.add(text, found, _EACH + len(text))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

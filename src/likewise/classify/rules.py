@@ -10,14 +10,17 @@ from functools import lru_cache
 
 from likewise.category import check_name
 from likewise.errors import ConfigError
+from likewise.recent import Recent
 from likewise.request import Request
-from likewise.scope import Scope
 
 _READ_CHARACTERS = 8000
 """How much of a question a pattern reads: bounds what a slow pattern can cost."""
 
-_REMEMBERED = 1024
-"""Questions met lately of which it is known what rules say: all of them are searched for each."""
+_MOST_BYTES = 8 * 1024 * 1024
+"""For the questions met lately of which it is known what rules say: each is searched for all."""
+
+_EACH = 500
+"""Bytes that one of them takes beside its texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +83,21 @@ class Rules:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = tuple(rules)
-        self._known = lru_cache(maxsize=_REMEMBERED)(self._first)
+        self._recent: Recent[tuple[str, str, str, str], tuple[str | None]] = Recent(_MOST_BYTES)
 
     def classify(self, request: Request) -> str | None:
         """See ``Classifier.classify``."""
-        return self._known(
+        key = (
             request.question[:_READ_CHARACTERS],
             request.scope.model,
             request.path,
             request.system[:_READ_CHARACTERS],
         )
-
-    def _first(self, question: str, model: str, path: str, system: str) -> str | None:
-        request = Request(question, Scope(model=model), path=path, system=system)
-        return next((rule.category for rule in self._rules if rule.claims(request)), None)
+        found = self._recent.of(key)
+        if found is None:
+            found = (next((rule.category for rule in self._rules if rule.claims(request)), None),)
+            self._recent.add(key, found, _EACH + sum(map(len, key)))
+        return found[0]
 
 
 BUILTIN_RULES = (
