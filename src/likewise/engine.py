@@ -260,9 +260,13 @@ class Engine:
                 if controls.no_cache:
                     return Bypass(DEFAULT, Reason.NO_CACHE, store=not controls.no_store)
                 return None  # examples say first what kind of question it is
-        candidates = (
-            [] if record is None else [self._near.candidate(lookup, record, 1.0, Tier.EXACT)]
-        )
+        if record is None:
+            request, policy = lookup.request, lookup.policy
+            if bypass_of(request, policy) is None and exact_only_of(request, policy) is None:
+                return None  # the usual case, without a decision that says no more
+            candidates = []
+        else:
+            candidates = [self._near.candidate(lookup, record, 1.0, Tier.EXACT)]
         decision = self._decide(lookup, candidates)
         match decision:
             case Miss() if decision.semantic:
@@ -310,6 +314,7 @@ class Engine:
             vector = self._vectors.of(request.question)
         except EmbedderError as error:
             self.faults.report(lookup.policy.name, "embedder", error)
+            self._decide(lookup, [])  # leaves a receipt
             return lookup, Miss(lookup.policy.name, Reason.EMBEDDER_FAULT)
         finally:
             lookup.meter.embed_s = time.perf_counter() - started

@@ -90,21 +90,24 @@ class Batches:
         Raises:
             EmbedderError: The embedder failed on this text.
         """
-        asked = _Asked(text)
+        asked = None
         with self._lock:
-            leads = self._free > 0
-            if leads:
+            if self._free > 0:
                 self._free -= 1
             else:
+                asked = _Asked(text)
                 self._waiting.append(asked)
-        if leads:
-            self._lead([asked])
-        else:
-            asked.turn.wait()
-            if asked.leads:
-                with self._lock:
-                    together = [asked, *self._next(_MOST_TOGETHER - 1)]
-                self._lead(together)
+        if asked is None:
+            try:
+                vector: Vectors = self._embedder.embed([text])[0]
+                return vector
+            finally:
+                self._hand_on()
+        asked.turn.wait()
+        if asked.leads:
+            with self._lock:
+                together = [asked, *self._next(_MOST_TOGETHER - 1)]
+            self._lead(together)
         if asked.error is not None:
             raise asked.error
         assert asked.vector is not None  # noqa: S101 - one of the two is always there
@@ -114,21 +117,25 @@ class Batches:
         return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
     def _lead(self, together: list[_Asked]) -> None:
-        """Embed some texts, and hand the place on to the next who waits."""
+        """Embed some texts, and hand the place on."""
         try:
             self._embed(together)
         finally:
-            with self._lock:
-                if self._waiting:
-                    heir = self._waiting.popleft()
-                    heir.leads = True
-                    heir.turn.set()
-                else:
-                    self._free += 1
+            self._hand_on()
             for asked in together:
                 if not asked.done:
                     asked.error = RuntimeError("the embedder was interrupted")
                 asked.turn.set()
+
+    def _hand_on(self) -> None:
+        """Give the place to the next who waits, or leave it free."""
+        with self._lock:
+            if self._waiting:
+                heir = self._waiting.popleft()
+                heir.leads = True
+                heir.turn.set()
+            else:
+                self._free += 1
 
     def _embed(self, together: list[_Asked]) -> None:
         try:
