@@ -69,12 +69,18 @@ def order(a: str, b: str) -> str | None:
     words, other = _telling(a), _telling(b)
     if len(words) != len(other):
         return None
-    stems, others = _stems(a), _stems(b)
-    moved = [i for i, (x, y) in enumerate(zip(stems, others, strict=True)) if x != y]
+    moved = []
+    for place, (word, its) in enumerate(zip(words, other, strict=True)):
+        # Most words are equal as they stand, and the ending of no other matters.
+        if word != its and _stem(word) != _stem(its):
+            moved.append(place)
+            if len(moved) > 2:
+                return None
     if len(moved) != 2:
         return None
     first, second = moved
-    swapped = stems[first] == others[second] and stems[second] == others[first]
+    swapped = _stem(words[first]) == _stem(other[second])
+    swapped = swapped and _stem(words[second]) == _stem(other[first])
     apart = second - first > 1 or (words[first].isupper() and words[second].isupper())
     return "order: two words have changed places" if swapped and apart else None
 
@@ -118,11 +124,6 @@ def _shouted(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=REMEMBERED)
 def _telling(text: str) -> tuple[str, ...]:
     return tuple(word for word in _WORD.findall(text) if word.lower() not in _FILLERS)
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _stems(text: str) -> tuple[str, ...]:
-    return tuple(map(_stem, _telling(text)))
 
 
 def _stem(word: str) -> str:
