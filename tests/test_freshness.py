@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from likewise import Cache, Category, Hit, Miss
 from likewise.config import Policies, parse
 from likewise.errors import ConfigError
-from likewise.freshness import Changes, Volatility, has_cue, stale_share, volatility
+from likewise.freshness import _CUE, Changes, Volatility, has_cue, stale_share, volatility
 from likewise.front import request_of
 from likewise.opening import from_config
 from likewise.policy import Reason
@@ -97,6 +98,12 @@ def test_changes_survive_and_are_bounded() -> None:
 def test_cues_of_haste(question: str, cue: bool) -> None:
     """Words that say that an answer will not be right for long; not parts of other words."""
     assert has_cue(question) is cue
+
+
+@given(st.from_regex(re.compile(_CUE.pattern, re.IGNORECASE | re.ASCII)) | st.text())
+def test_no_needle_of_a_cue_is_missing(text: str) -> None:
+    """A cue is found wherever ignoring case would find it, and nowhere else."""
+    assert has_cue(text) == bool(re.search(_CUE.pattern, text, re.IGNORECASE))
 
 
 def test_a_cue_shortens_the_life(open_cache: Open, clock: FakeClock) -> None:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 from likewise.category import Category
 from likewise.config import Policies
-from likewise.lookup import InForce
+from likewise.lookup import InForce, new_request_id
 from likewise.request import Request
 from likewise.sources import NO_SOURCES
 
@@ -45,3 +50,22 @@ def test_a_category_rests_with_and_without_a_cue() -> None:
         10.0,
         1000.0,
     )
+
+
+def test_request_ids_are_never_the_same_twice() -> None:
+    """Not between threads, and not between a process and its children."""
+    with ThreadPoolExecutor(4) as pool:
+        lots = pool.map(lambda _: [new_request_id() for _ in range(1_000)], range(4))
+        ids = [name for lot in lots for name in lot]
+    assert len(set(ids)) == 4_000
+    assert all(re.fullmatch("req-[0-9a-f]{32}", name) for name in ids)
+    new_request_id()  # some more are drawn now
+    script = (
+        "import os; from likewise.lookup import new_request_id as new; new(); r, w = os.pipe()\n"
+        "if os.fork() == 0: os.write(w, new().encode()); os._exit(0)\n"
+        "print(os.read(r, 99).decode() == new())"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "False\n"

@@ -13,7 +13,6 @@ belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, `
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -44,7 +43,7 @@ from likewise.learn.learner import Learner, Terms
 from likewise.ledger import LedgerTerms
 from likewise.listener import Listener
 from likewise.load import Load, LoadTerms
-from likewise.lookup import InForce, Lookup
+from likewise.lookup import InForce, Lookup, new_request_id
 from likewise.naming import Namer, Naming
 from likewise.neighbours import Neighbours
 from likewise.policy import (
@@ -235,7 +234,7 @@ class Engine:
         policy = self.force.policy((DEFAULT if naming is None else name,), request, pressure)
         scope = request.scope.digest()
         key = exact_key(scope, name, request.question)
-        request_id = f"req-{secrets.token_hex(16)}"
+        request_id = new_request_id()
         return Lookup(
             request,
             policy,

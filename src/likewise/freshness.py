@@ -24,7 +24,11 @@ _CUE = Caseless(
     r"|breaking|live|so far|as of|at (?:the moment|present)"
     r"|(?:this|last|next|coming) (?:week(?:end)?|month|year|morning|afternoon|evening|night|season)"
     r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
-    r"|heute|jetzt|gestern|morgen|aktuell\w*|neueste\w*|aujourd'hui|maintenant|hoy|ahora)\b"
+    r"|heute|jetzt|gestern|morgen|aktuell\w*|neueste\w*|aujourd'hui|maintenant|hoy|ahora)\b",
+    *("today", "tonight", "tomorrow", "yesterday", "now", "current", "latest", "newest", "recent"),
+    *("breaking", "live", "week", "month", "year", "morning", "afternoon", "evening", "night"),
+    *("season", "day", "heute", "jetzt", "gestern", "morgen", "aktuell", "neueste", "aujourd"),
+    *("maintenant", "hoy", "ahora", "so far", "as of", "at the moment", "at present"),
 )
 
 _READ_CHARACTERS = 8_000

@@ -306,6 +306,8 @@ class Load:
         if gauge is None:
             return 0.0
         state = self._refreshed(gauge, now)
+        if state.value == state.target == 0.0:
+            return 0.0
         level = self._level(state, now)
         return _clipped(level) if self._engaged(state, level) else 0.0
 

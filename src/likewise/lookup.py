@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +22,9 @@ from likewise.teaching import Teaching
 
 _MOST_CALM = 4_000
 """Policies held as a question or the ledger has changed them."""
+
+
+_ID_BYTES, _IDS_AT_ONCE = 16, 256
 
 
 class Meter(msgspec.Struct):
@@ -135,3 +140,22 @@ class InForce:
 
     def _under(self, pressure: float, policies: Sequence[Category]) -> Category:
         return strictest([under_pressure(p, pressure, self.adapting) for p in policies])
+
+
+def new_request_id() -> str:
+    """Return a fresh identifier that cannot be guessed."""
+    while True:
+        try:
+            return "req-" + _ids.pop()
+        except IndexError:
+            # The system is asked for many at once: each time costs as much as half a decision.
+            lot = secrets.token_hex(_ID_BYTES * _IDS_AT_ONCE)
+            size = 2 * _ID_BYTES
+            _ids.extend(lot[place : place + size] for place in range(0, len(lot), size))
+
+
+_ids: list[str] = []
+"""Drawn and not used yet; taking one is a single step, so that no two threads get the same."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.clear)

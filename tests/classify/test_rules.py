@@ -2,6 +2,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from likewise import Scope
 from likewise.classify.rules import BUILTIN_RULES, Rule, Rules
@@ -89,6 +91,17 @@ def test_the_built_in_rules_are_cautious(question: str, category: str | None) ->
 def test_no_built_in_pattern_is_slow(rule: Rule) -> None:
     """Nested repetition, which can take exponential time, is in none of them."""
     assert not re.search(r"\([^()]*[+*]\)[+*]", rule.pattern or "")
+
+
+@pytest.mark.parametrize("rule", BUILTIN_RULES)
+@given(data=st.data())
+def test_no_needle_is_missing(rule: Rule, data: st.DataObject) -> None:
+    """A built-in pattern is found wherever ignoring case would find it, and nowhere else."""
+    assert rule.pattern is not None
+    pattern = re.compile(rule.pattern, re.IGNORECASE)
+    match = st.from_regex(re.compile(rule.pattern, re.IGNORECASE | re.ASCII))
+    text = data.draw(st.one_of(match, st.text()))
+    assert rule.claims(Request(text)) == bool(pattern.search(text))
 
 
 def test_what_rules_say_is_not_mixed_up_between_requests() -> None:

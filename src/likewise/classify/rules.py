@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from likewise.category import check_name
 from likewise.errors import ConfigError
+from likewise.guards.plain import Caseless
 from likewise.recent import Recent
 from likewise.request import Request
 
@@ -69,7 +70,13 @@ class Rule:
         if self.system and not _compiled(self.system).search(request.system[:_READ_CHARACTERS]):
             return False
         if self.pattern:
-            return bool(_compiled(self.pattern).search(request.question[:_READ_CHARACTERS]))
+            text = request.question[:_READ_CHARACTERS]
+            quick = _quick.get(self.pattern)
+            return (
+                bool(_compiled(self.pattern).search(text))
+                if quick is None
+                else quick.found_in(text)
+            )
         return True
 
 
@@ -100,39 +107,64 @@ class Rules:
         return found[0]
 
 
+def _built_in(category: str, pattern: str, *needles: str) -> Rule:
+    """Return a rule for a pattern in small letters; see ``Caseless`` for the needles."""
+    _quick[pattern] = Caseless(pattern, *needles)
+    return Rule(category, pattern=pattern)
+
+
+_quick: dict[str, Caseless] = {}
+"""The built-in patterns, which are searched for in small letters."""
+
 BUILTIN_RULES = (
     # What is about the asker comes first: it must never be stored, whatever else it looks like.
-    Rule(
+    _built_in(
         "personal",
-        pattern=r"\b(?:my|our)\s+(?:own\s+|latest\s+|last\s+|new\s+|old\s+)?(?:password|passcode|pin"
+        r"\b(?:my|our)\s+(?:own\s+|latest\s+|last\s+|new\s+|old\s+)?(?:password|passcode|pin"
         r"|ssn|social security|salary|payslip|diagnosis|blood (?:test|pressure)|lab results?"
         r"|medical record|prescription|passport|home address|phone number|e-?mail address|iban"
         r"|credit card|account number|bank account|tax return|diary|therapist|husband|wife"
         r"|boyfriend|girlfriend|son|daughter|ex)\b",
+        "my",
+        "our",
     ),
-    Rule("personal", pattern=r"\b\d{3}-\d{2}-\d{4}\b|\b(?:\d[ -]?){13,16}\b"),
-    Rule(
+    _built_in("personal", r"\b\d{3}-\d{2}-\d{4}\b|\b(?:\d[ -]?){13,16}\b", *"0123456789"),
+    _built_in(
         "sql",
-        pattern=r"\bselect\b[\s\S]{1,200}?\bfrom\b|\bsql\b|\b(?:inner|left) join\b|\bgroup by\b",
+        r"\bselect\b[\s\S]{1,200}?\bfrom\b|\bsql\b|\b(?:inner|left) join\b|\bgroup by\b",
+        *("select", "sql", "join", "group by"),
     ),
-    Rule(
+    _built_in(
         "code",
-        pattern=r"```|\bdef \w+\(|\b(?:python|javascript|typescript|rust|golang|java|kotlin|bash"
+        r"```|\bdef \w+\(|\b(?:python|javascript|typescript|rust|golang|java|kotlin|bash"
         r"|regex|git|docker|kubernetes|numpy|pandas)\b|\bc\+\+|\bstack trace\b|\btraceback\b",
+        *("```", "def ", "python", "javascript", "typescript", "rust", "golang", "java", "kotlin"),
+        *("bash", "regex", "git", "docker", "kubernetes", "numpy", "pandas", "c++", "stack trace"),
+        "traceback",
     ),
-    Rule("translation", pattern=r"^\W*(?:please\s+)?translate\b|\bhow do (?:you|i) say\b"),
-    Rule(
+    _built_in(
+        "translation",
+        r"^\W*(?:please\s+)?translate\b|\bhow do (?:you|i) say\b",
+        *("translate", "how do"),
+    ),
+    _built_in(
         "prices",
-        pattern=r"\b(?:price|prices|stock|share price|exchange rate|quote|trading at)\b"
+        r"\b(?:price|prices|stock|share price|exchange rate|quote|trading at)\b"
         r"[\s\S]{0,60}\b(?:now|today|current(?:ly)?|latest|right now|at the moment)\b"
         r"|\b(?:current|latest|today'?s)\b[\s\S]{0,60}\b(?:price|prices|exchange rate|rate of)\b",
+        *("price", "stock", "exchange rate", "quote", "trading at", "rate of"),
     ),
-    Rule(
+    _built_in(
         "news",
-        pattern=r"\b(?:news|headlines|weather|forecast|score|scores)\b"
+        r"\b(?:news|headlines|weather|forecast|score|scores)\b"
         r"[\s\S]{0,60}\b(?:now|today|tonight|tomorrow|latest|this (?:morning|week|evening))\b"
         r"|\b(?:latest|today'?s|breaking)\b[\s\S]{0,60}\b(?:news|headlines|weather|score)\b",
+        *("news", "headlines", "weather", "forecast", "score"),
     ),
-    Rule("creative", pattern=r"\bwrite (?:me )?an? (?:\w+ )?(?:poem|story|song|haiku|limerick)\b"),
+    _built_in(
+        "creative",
+        r"\bwrite (?:me )?an? (?:\w+ )?(?:poem|story|song|haiku|limerick)\b",
+        "write ",
+    ),
 )
 """Cautious rules for requests that nobody named a category for."""

@@ -26,11 +26,12 @@ class GatheringProtocol(HttpToolsProtocol):
 class _Gathering:
     """A transport that hands on what was written when the loop comes round."""
 
-    __slots__ = ("_loop", "_parts", "_size", "_transport")
+    __slots__ = ("_loop", "_parts", "_size", "_transport", "is_closing")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
+        self.is_closing = transport.is_closing  # asked once a request
         self._parts: list[bytes] = []
         self._size = 0
 

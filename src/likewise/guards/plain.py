@@ -27,9 +27,12 @@ class Caseless:
     """A pattern, written in small letters, that finds its like in either case.
 
     In a text in ASCII it is looked for in small letters, at a third of what ignoring case costs.
+    Where ``needles`` are given, texts of which every match has at least one, ``found_in`` looks for
+    these first: most texts have none, which is seen at a tenth of what the pattern costs.
     """
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *needles: str) -> None:
+        self.pattern, self.needles = pattern, needles
         self._small = re.compile(pattern)
         self._either = re.compile(pattern, re.IGNORECASE)
 
@@ -41,6 +44,13 @@ class Caseless:
 
     def found_in(self, text: str) -> bool:
         """Return whether there is one in a text."""
-        if text.isascii():
-            return self._small.search(text.lower()) is not None
-        return self._either.search(text) is not None
+        if not text.isascii():
+            return self._either.search(text) is not None
+        text = text.lower()
+        if self.needles:
+            for needle in self.needles:
+                if needle in text:
+                    break
+            else:
+                return False
+        return self._small.search(text) is not None
