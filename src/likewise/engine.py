@@ -73,6 +73,18 @@ from likewise.vectors import VectorMemo
 D = TypeVar("D", Decision, Decision | None)
 
 
+class _Beginning(msgspec.Struct, frozen=True):
+    """What a lookup begins with, without any load, and under what that was found."""
+
+    namer: Namer
+    policies: Policies
+    resting: frozenset[str]
+    naming: Naming | None
+    policy: Category
+    scope: bytes
+    key: bytes
+
+
 class Engine:
     """The parts of a cache and the steps over them. Safe to use from many threads.
 
@@ -227,26 +239,50 @@ class Engine:
         ``pressure`` is that of the model now, unless another is given.
         """
         started = time.perf_counter()
-        naming = self.namer.at_once(request)
-        name = UNNAMED if naming is None else naming.category
+        found, force = request.found, self.force
+        if (
+            not isinstance(found, _Beginning)
+            or found.namer is not self.namer
+            or found.policies is not force.policies
+            or found.resting is not force.resting
+        ):
+            found = self._begin(request)
         if pressure is None:
             pressure = self.load.of(request.scope.model)
-        policy = self.force.policy((DEFAULT if naming is None else name,), request, pressure)
-        scope = request.scope.digest()
-        key = exact_key(scope, name, request.question)
-        request_id = new_request_id()
+        policy = found.policy
+        if pressure > 0.0:
+            policy = force.policy((policy.name,), request, pressure)
         return Lookup(
             request,
             policy,
-            scope,
-            key,
+            found.scope,
+            found.key,
             started,
-            request_id,
-            naming,
-            key,
+            new_request_id(),
+            found.naming,
+            found.key,
             dry=dry,
             pressure=pressure,
         )
+
+    def _begin(self, request: Request) -> _Beginning:
+        """Return what a lookup begins with, and keep it with the request where that may be."""
+        namer, policies, resting = self.namer, self.force.policies, self.force.resting
+        naming = namer.at_once(request)
+        name = UNNAMED if naming is None else naming.category
+        scope = request.scope.digest()
+        found = _Beginning(
+            namer,
+            policies,
+            resting,
+            naming,
+            self.force.calm(name or DEFAULT, request),
+            scope,
+            exact_key(scope, name, request.question),
+        )
+        if namer.steady:
+            request.keep(found)
+        return found
 
     def exact(self, lookup: Lookup) -> Decision | None:
         """Decide by equality to the letter; ``None`` when meaning may still make it a hit."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from likewise.category import DEFAULT, Category, check_name
 from likewise.classify import Classifier
 from likewise.classify.nearest import Guess, Nearest
+from likewise.classify.rules import Rules
 from likewise.config import SURE, Policies
 from likewise.embed import Vectors
 from likewise.faults import Faults
@@ -91,6 +92,11 @@ class Namer:
     def nearest(self) -> Nearest | None:
         """What names categories by examples, if anything does."""
         return self._nearest
+
+    @property
+    def steady(self) -> bool:
+        """Whether ``at_once`` says the same of a request each time: rules do, others may not."""
+        return all(isinstance(classifier, Rules) for _, classifier in self._classifiers)
 
     def at_once(self, request: Request) -> Naming | None:
         """Return what the caller or a rule says; ``None`` when the question itself must."""

@@ -30,8 +30,24 @@ class Controls:
     sources: tuple[str, ...] = ()
 
 
+class _Room:
+    """Room for what an engine has found of a request, for when the very same is asked again."""
+
+    __slots__ = ("_found",)
+    _found: object
+
+    @property
+    def found(self) -> object:
+        """What was found, ``None`` for nothing; only who kept it knows whether it still holds."""
+        return getattr(self, "_found", None)
+
+    def keep(self, found: object) -> None:
+        """Keep what was found; it is no part of the request."""
+        object.__setattr__(self, "_found", found)
+
+
 @dataclass(frozen=True, slots=True)
-class Request:
+class Request(_Room):
     """A question with everything the decision needs to know about how it was asked.
 
     Attributes:
