@@ -190,6 +190,8 @@ def test_the_schema_before_is_taken_forward(path: Path) -> None:
         "ALTER TABLE entries DROP COLUMN sources",
         "DROP TABLE labels",
         "DROP TABLE memos",
+        "DROP TRIGGER entry_gone",
+        "DROP TABLE gone",
         "UPDATE entries SET answer = x'00' WHERE id = 'b'",
         "PRAGMA user_version = 1",
     ):
@@ -207,6 +209,45 @@ def test_the_schema_before_is_taken_forward(path: Path) -> None:
     assert kept.named
     assert digests == {"a": kept.answer_digest, "b": 0, "c": kept.answer_digest}
     SQLiteStore(path).close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "purged", "replaced", "meddled"])
+def test_what_another_process_took_away_is_at_hand_no_more(
+    path: Path, sqlite: SQLiteStore, how: str
+) -> None:
+    """From the moment its write has returned, whatever this process remembers."""
+    sqlite.put(entry("a"))
+    sqlite.put(entry("b"))
+    for name in ("a", "b", "a", "b"):
+        assert sqlite.get(name) is not None
+        assert sqlite.at_hand(name) is not None
+    with SQLiteStore(path) as other:
+        other.put(entry("c"))
+        assert sqlite.at_hand("a") is not None, "what is added takes nothing away"
+        match how:
+            case "deleted":
+                other.delete(["a"])
+            case "purged":
+                other.clear()
+            case "replaced":
+                other.put(replace(entry("a", "newer"), id="a2"))
+            case _:
+                meddle(path, "DELETE FROM entries WHERE id = 'a'")
+        assert sqlite.at_hand("a") is None
+        assert sqlite.get("a") is None
+
+
+def test_own_writes_leave_the_rest_at_hand(sqlite: SQLiteStore) -> None:
+    """A cache that is full deletes with every store; what it serves stays at hand."""
+    for name in ("a", "b", "c"):
+        sqlite.put(entry(name))
+        sqlite.get(name)
+    assert sqlite.at_hand("a") is not None
+    sqlite.delete(["b"])
+    sqlite.put(replace(entry("c", "newer"), id="c2"))
+    assert sqlite.at_hand("a") is not None
+    assert sqlite.at_hand("b") is None
+    assert sqlite.at_hand("c") is None
 
 
 def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:

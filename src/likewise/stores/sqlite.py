@@ -32,7 +32,7 @@ from likewise.stores.base import MOST_LABELS, AtHand, Counters, Held, IndexRow, 
 _APPLICATION_ID = 0x4C494B45
 """``LIKE`` in ASCII, in the file's header: tells our files from others'."""
 
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _BUSY_TIMEOUT_S = 5.0
 _SCAN_ROWS = 1000
 
@@ -89,6 +89,16 @@ ALTER TABLE entries ADD COLUMN named INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE entries ADD COLUMN sources TEXT NOT NULL DEFAULT ''
 """
 
+_GONE = (
+    "CREATE TABLE gone (entries INTEGER NOT NULL)",
+    "INSERT INTO gone VALUES (0)",
+    "CREATE TRIGGER entry_gone AFTER DELETE ON entries "
+    "BEGIN UPDATE gone SET entries = entries + 1; END",
+)
+"""Since schema 4: how many entries were deleted or replaced, by whichever process."""
+
+_HOW_MANY_GONE = "SELECT entries FROM gone"
+
 _COLUMNS = (
     "id, key, scope, category, tenant, namespace, question, created_at, expires_at, epoch, "
     "embedder, vector, provenance, answer, checksum, answer_digest, named, sources"
@@ -125,6 +135,9 @@ class SQLiteStore(Store):
         self._write_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._at_hand = AtHand()
+        self._watch_lock = threading.Lock()
+        self._seen = (-1, -1)
+        """Version of the file and number of entries gone, as of which ``_at_hand`` is right."""
         self._closed = False
         with self._faults("open"):
             # Questions and answers are nobody else's to read; the -wal and -shm files follow suit.
@@ -132,6 +145,8 @@ class SQLiteStore(Store):
             self._writer = self._connect()
             try:
                 self._prepare()
+                self._watcher = self._connect()
+                self._notice()
             except BaseException:
                 self._writer.close()
                 raise
@@ -187,7 +202,22 @@ class SQLiteStore(Store):
         """See ``Store.at_hand``."""
         if self._closed:
             raise self._closed_error()
+        held = self._at_hand.of(entry_id)
+        if held is None:
+            return None
+        with self._faults("read"), self._watch_lock:
+            self._notice()
         return self._at_hand.of(entry_id)
+
+    def _notice(self) -> None:
+        """Keep nothing at hand once another process has deleted or replaced an entry."""
+        (version,) = self._watcher.execute("PRAGMA data_version").fetchone()
+        if version == self._seen[0]:
+            return
+        (gone,) = self._watcher.execute(_HOW_MANY_GONE).fetchone()
+        if gone != self._seen[1]:
+            self._at_hand.drop(None)
+        self._seen = (version, gone)
 
     def let_go(self, entry_ids: Sequence[str] | None) -> None:
         """See ``Store.let_go``."""
@@ -302,6 +332,8 @@ class SQLiteStore(Store):
             self._closed = True
             self._at_hand.drop(None)
             self._writer.close()
+        with self._watch_lock:
+            self._watcher.close()
         self._close_idle()
 
     def _connect(self) -> sqlite3.Connection:
@@ -315,6 +347,7 @@ class SQLiteStore(Store):
             check_same_thread=False,
         )
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA recursive_triggers = ON")  # so that what is replaced counts as gone
         return db
 
     def _prepare(self) -> None:
@@ -340,12 +373,15 @@ class SQLiteStore(Store):
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if not tables:
             _execute(db, _SCHEMA + _LEARNING)
+            _from_schema_3(db)
             db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         else:
             if version < 2:
                 _from_schema_1(db)
             if version < 3:
                 _from_schema_2(db)
+            if version < 4:
+                _from_schema_3(db)
         db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         db.execute("COMMIT")
 
@@ -380,12 +416,18 @@ class SQLiteStore(Store):
                 raise self._closed_error()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
+                (before,) = self._writer.execute(_HOW_MANY_GONE).fetchone()
                 yield self._writer
+                (after,) = self._writer.execute(_HOW_MANY_GONE).fetchone()
                 self._writer.execute("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
+            with self._watch_lock:
+                # What goes by our own hand is told to ``_at_hand`` one by one.
+                if self._seen[1] == before:
+                    self._seen = (self._seen[0], after)
 
     @contextmanager
     def _faults(self, act: str) -> Iterator[None]:
@@ -426,6 +468,12 @@ def _from_schema_2(db: sqlite3.Connection) -> None:
         "WHERE category = ?",
         (DEFAULT,),
     )
+
+
+def _from_schema_3(db: sqlite3.Connection) -> None:
+    """Add what schema 4 has: a count of what is gone."""
+    for statement in _GONE:
+        db.execute(statement)
 
 
 def _digest_of(answer: object) -> int:
