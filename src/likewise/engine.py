@@ -22,17 +22,19 @@ import msgspec
 
 from likewise.accounts import Accounts
 from likewise.adaptive import STEADY, Adapting, longest_delay_s
+from likewise.beginning import begin
 from likewise.catalog import Catalog
 from likewise.category import DEFAULT, Category
 from likewise.classify import Classifier
 from likewise.classify.nearest import Nearest
 from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
 from likewise.embed import Embedder, Vectors, sketcher_of
-from likewise.entry import UNNAMED, Entry, Provenance, decode_answer, exact_key
+from likewise.entry import Entry, Provenance, exact_key
 from likewise.errors import ConfigError, EmbedderError, StoreError
 from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
+from likewise.fetching import Fetcher
 from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.gate import Coarse, Gate
 from likewise.index import Record
@@ -43,7 +45,7 @@ from likewise.learn.learner import Learner, Terms
 from likewise.ledger import LedgerTerms
 from likewise.listener import Listener
 from likewise.load import Load, LoadTerms
-from likewise.lookup import InForce, Lookup, new_request_id
+from likewise.lookup import InForce, Lookup
 from likewise.naming import Namer, Naming
 from likewise.neighbours import Neighbours
 from likewise.policy import (
@@ -65,24 +67,12 @@ from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
 from likewise.sources import NO_SOURCES, Versions
 from likewise.stats import Stats
-from likewise.stores import Held, Store
+from likewise.stores import Store
 from likewise.teaching import Teaching
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
 
 D = TypeVar("D", Decision, Decision | None)
-
-
-class _Beginning(msgspec.Struct, frozen=True):
-    """What a lookup begins with, without any load, and under what that was found."""
-
-    namer: Namer
-    policies: Policies
-    resting: frozenset[str]
-    naming: Naming | None
-    policy: Category
-    scope: bytes
-    key: bytes
 
 
 class Engine:
@@ -206,6 +196,10 @@ class Engine:
                 terms=learning,
             )
         self._feedback = Feedback(store)
+        fetcher = Fetcher(
+            store=store, catalog=self.catalog, feedback=self._feedback, faults=self.faults
+        )
+        self.at_hand, self.fetch = fetcher.at_hand, fetcher.fetch
         self._near = Neighbours(
             catalog=self.catalog, feedback=self._feedback, clock=clock, force=self.force
         )
@@ -238,51 +232,9 @@ class Engine:
 
         ``pressure`` is that of the model now, unless another is given.
         """
-        started = time.perf_counter()
-        found, force = request.found, self.force
-        if (
-            not isinstance(found, _Beginning)
-            or found.namer is not self.namer
-            or found.policies is not force.policies
-            or found.resting is not force.resting
-        ):
-            found = self._begin(request)
         if pressure is None:
             pressure = self.load.of(request.scope.model)
-        policy = found.policy
-        if pressure > 0.0:
-            policy = force.policy((policy.name,), request, pressure)
-        return Lookup(
-            request,
-            policy,
-            found.scope,
-            found.key,
-            started,
-            new_request_id(),
-            found.naming,
-            found.key,
-            dry=dry,
-            pressure=pressure,
-        )
-
-    def _begin(self, request: Request) -> _Beginning:
-        """Return what a lookup begins with, and keep it with the request where that may be."""
-        namer, policies, resting = self.namer, self.force.policies, self.force.resting
-        naming = namer.at_once(request)
-        name = UNNAMED if naming is None else naming.category
-        scope = request.scope.digest()
-        found = _Beginning(
-            namer,
-            policies,
-            resting,
-            naming,
-            self.force.calm(name or DEFAULT, request),
-            scope,
-            exact_key(scope, name, request.question),
-        )
-        if namer.steady:
-            request.keep(found)
-        return found
+        return begin(request, self.namer, self.force, dry=dry, pressure=pressure)
 
     def exact(self, lookup: Lookup) -> Decision | None:
         """Decide by equality to the letter; ``None`` when meaning may still make it a hit."""
@@ -785,45 +737,6 @@ class Engine:
                 decision,
             )
         return decision
-
-    def at_hand(self, lookup: Lookup, hit: Hit) -> Held | None:
-        """Return a hit's answer, and count it as served, when it is there without any waiting."""
-        try:
-            held = self.store.at_hand(hit.entry_id)
-        except Exception:
-            return None  # asked in earnest, it fails again, and that is a fault to report
-        if held is None or held.scope != lookup.scope:
-            return None
-        self._served(lookup, hit)
-        return held
-
-    def fetch(self, lookup: Lookup, hit: Hit) -> Decision:
-        """Return a hit with its answer, or the miss it becomes when the store has none."""
-        held = self.at_hand(lookup, hit)
-        if held is not None:
-            return hit.with_answer(decode_answer(held.answer), held.provenance)
-        try:
-            entry = self.store.get(hit.entry_id)
-        except StoreError as error:
-            self.faults.report(hit.category, "store", error)
-            return Miss(hit.category, Reason.STORE_FAULT)
-        except Exception as error:
-            self.faults.report(hit.category, "internal", error)
-            return Miss(hit.category, Reason.INTERNAL_FAULT)
-        if entry is None or entry.scope != lookup.scope:
-            self.catalog.remove([hit.entry_id])
-            return Miss(hit.category, Reason.GONE)
-        self._served(lookup, hit)
-        return hit.with_answer(entry.answer, entry.provenance)
-
-    def _served(self, lookup: Lookup, hit: Hit) -> None:
-        """Count an entry as asked for, and remember what it was served to."""
-        record, pair = self.catalog.record(hit.entry_id), lookup.pair
-        if record is not None:
-            self.catalog.touch(record)
-            if lookup.naming is None and record.key != lookup.key:
-                pair = exact_key(lookup.scope, record.category, lookup.request.question)
-        self._feedback.served(hit.entry_id, pair)
 
     def _vector_to_keep(self, lookup: Lookup) -> Vectors | None:
         request = lookup.request

@@ -47,8 +47,6 @@ def test_an_answer_asked_for_is_at_hand(read: Store) -> None:
         lambda store: store.put(replace(ENTRY, id="c")),
         lambda store: store.put(replace(ENTRY, answer=2)),
         lambda store: store.put(replace(ENTRY, question="another", answer=2)),
-        lambda store: store.let_go(["a"]),
-        lambda store: store.let_go(None),
     ],
 )
 def test_what_has_gone_is_not_at_hand(read: Store, gone: object) -> None:

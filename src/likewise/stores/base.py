@@ -128,10 +128,6 @@ class Store(ABC):
         """
         return None
 
-    def let_go(self, entry_ids: Sequence[str] | None) -> None:
-        """Keep entries no longer at hand, ``None`` for all: somebody else may have changed them."""
-        return
-
     @abstractmethod
     def delete(self, entry_ids: Sequence[str]) -> int:
         """Delete entries; return how many there were. Verdicts stay: the answer may come back."""

@@ -60,10 +60,6 @@ class MemoryStore(Store):
         self._open()
         return self._at_hand.of(entry_id)
 
-    def let_go(self, entry_ids: Sequence[str] | None) -> None:
-        """See ``Store.let_go``."""
-        self._at_hand.drop(entry_ids)
-
     def delete(self, entry_ids: Sequence[str]) -> int:
         """See ``Store.delete``."""
         with self._open():

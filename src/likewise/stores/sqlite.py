@@ -219,10 +219,6 @@ class SQLiteStore(Store):
             self._at_hand.drop(None)
         self._seen = (version, gone)
 
-    def let_go(self, entry_ids: Sequence[str] | None) -> None:
-        """See ``Store.let_go``."""
-        self._at_hand.drop(entry_ids)
-
     def delete(self, entry_ids: Sequence[str]) -> int:
         """See ``Store.delete``."""
         try:
