@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,10 @@ _EF = 96
 _NARROW, _CLEAR = 16, 0.9
 """Breadth of a first, short search, and how near its nearest must be to do without the other: what
 is so near is found by it in 998 of 1,000 cases."""
+
+_THREADS, _MANY = min(2, os.cpu_count() or 1), 1_000
+"""How many add so many vectors and more. More of them build faster and lose vectors: at 8 threads
+0.35 % of 9,000 were found no more."""
 
 _FREE = 2**64 - 1
 """The label usearch shows for a vector that is removed while a search has it in hand."""
@@ -43,7 +48,7 @@ class Hnsw:
         """Bytes the graph occupies."""
         return int(self._graph.memory_usage)
 
-    def add(self, vectors: Vectors, *, threads: int = 1) -> int:
+    def add(self, vectors: Vectors) -> int:
         """Add ``(n, dimensions)`` vectors; return the label of the first."""
         first = self._added
         graph = self._graph
@@ -51,7 +56,7 @@ class Hnsw:
         if first and len(graph) + len(vectors) > graph.capacity:
             graph = graph.copy()
         labels = np.arange(first, first + len(vectors), dtype=np.uint64)
-        graph.add(labels, vectors, threads=threads)
+        graph.add(labels, vectors, threads=_THREADS if len(vectors) >= _MANY else 1)
         self._added += len(vectors)
         self._graph = graph
         return first
