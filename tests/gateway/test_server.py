@@ -3,13 +3,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
+import pytest
 import pytest_asyncio
 import uvicorn
+import uvloop
 from starlette.types import Receive, Scope, Send
 
-from likewise.gateway.server import GatheringProtocol
+from likewise.gateway.server import GatheringProtocol, _Gathering
 
 LARGE = b"x" * 3_000_000
 
@@ -122,3 +124,33 @@ def test_everything_else_is_the_transports_own() -> None:
     assert protocol.transport.is_closing()
     assert asked
     loop.close()
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+def test_nothing_is_written_to_who_has_left(how: str) -> None:
+    """Uvloop takes it for an error, of which there would be one in the log for each client."""
+    errors: list[Any] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+        made: asyncio.Future[_Gathering] = loop.create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                made.set_result(_Gathering(cast("asyncio.Transport", transport), loop))
+
+        server = await loop.create_server(Protocol, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        gathering = await made
+        gathering.write(b"one")
+        getattr(gathering._transport, how)()
+        await asyncio.sleep(0.01)
+        gathering.write(b"two")
+        gathering.close()
+        await asyncio.sleep(0.01)
+        writer.close()
+        server.close()
+
+    uvloop.run(run())
+    assert errors == []

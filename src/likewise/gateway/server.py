@@ -56,4 +56,6 @@ class _Gathering:
         if self._parts:
             data = b"".join(self._parts)
             self._parts, self._size = [], 0
-            self._transport.write(data)
+            # Of a client that has left meanwhile, which uvloop takes for an error.
+            if not self._transport.is_closing():
+                self._transport.write(data)
