@@ -11,7 +11,7 @@ import pytest
 from likewise.embed import Vectors
 from likewise.errors import EmbedderError
 from likewise.testing import HashingEmbedder
-from likewise.vectors import Batches, VectorMemo
+from likewise.vectors import Batches, VectorMemo, _Asked
 
 BAD = "bad"
 
@@ -110,3 +110,67 @@ def test_what_was_asked_lately_is_not_embedded_again() -> None:
     for text in ("two", "one", "three", "one", "two"):
         memo.of(text)
     assert [call[0] for call in embedder.calls] == ["one", "two", "three", "two"]
+
+
+def test_a_server_that_is_down_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who came together is told together, not each after a call of its own."""
+    monkeypatch.setattr("likewise.vectors._LATE_S", 0.0)
+    embedder = Held()
+    batches = Batches(embedder, places=1)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(batches.embed, "the first")
+        while not embedder.calls:
+            time.sleep(0.001)
+        others = [pool.submit(batches.embed, f"{BAD} {n}") for n in range(5)]
+        until(batches, len(others))
+        embedder.go.set()
+        for other in others:
+            with pytest.raises(EmbedderError):
+                other.result()
+        assert first.result().shape == (32,)
+    assert [len(call) for call in embedder.calls] == [1, 5]
+    assert batches._free == 1
+
+
+class _Interrupted(threading.Event):
+    """Ends its waiting as Ctrl-C does, before or after it is told to go on."""
+
+    def __init__(self, *, after: bool) -> None:
+        super().__init__()
+        self.after = after
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for nothing, or for the turn, and break off."""
+        if self.after:
+            super().wait(timeout)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_who_is_interrupted_while_waiting_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch, *, after: bool
+) -> None:
+    """Its turn goes to the next, or its place is free again."""
+    embedder = Held()
+    batches = Batches(embedder, places=1)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(batches.embed, "the first")
+        while not embedder.calls:
+            time.sleep(0.001)
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "likewise.vectors._Asked", lambda text: _Asked(text, _Interrupted(after=after))
+            )
+            broken = pool.submit(batches.embed, "interrupted")
+            if after:
+                until(batches, 1)
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    broken.result(10)
+        embedder.go.set()
+        if after:
+            with pytest.raises(KeyboardInterrupt):
+                broken.result(10)
+        assert first.result(10).shape == (32,)
+        assert pool.submit(batches.embed, "the next").result(10).shape == (32,)
+    assert batches._free == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from likewise.embed import Embedder, Vectors
 
 _REMEMBERED = 2048
 _MOST_TOGETHER = 16
+_LATE_S = 0.5
+"""Seconds after which a call that failed is not tried again, text by text."""
 
 
 class VectorMemo:
@@ -103,7 +106,11 @@ class Batches:
                 return vector
             finally:
                 self._hand_on()
-        asked.turn.wait()
+        try:
+            asked.turn.wait()
+        except BaseException:
+            self._leave(asked)
+            raise
         if asked.leads:
             with self._lock:
                 together = [asked, *self._next(_MOST_TOGETHER - 1)]
@@ -112,6 +119,14 @@ class Batches:
             raise asked.error
         assert asked.vector is not None  # noqa: S101 - one of the two is always there
         return asked.vector
+
+    def _leave(self, asked: _Asked) -> None:
+        """Wait no longer, as when a thread is interrupted: a place that was handed on goes on."""
+        with self._lock:
+            if asked in self._waiting:
+                self._waiting.remove(asked)
+        if asked.leads:
+            self._hand_on()
 
     def _next(self, most: int) -> list[_Asked]:
         return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
@@ -138,11 +153,14 @@ class Batches:
                 self._free += 1
 
     def _embed(self, together: list[_Asked]) -> None:
+        started = time.perf_counter()
         try:
             vectors = self._embedder.embed([asked.text for asked in together])
         except Exception as error:
-            if len(together) == 1:
-                together[0].error = error
+            # What has failed late is a server that is down, of whom each would wait as long again.
+            if len(together) == 1 or time.perf_counter() - started > _LATE_S:
+                for asked in together:
+                    asked.error = error
                 return
             # One that cannot be embedded must not take the others along.
             for asked in together:
