@@ -119,3 +119,13 @@ def test_a_reader_is_not_disturbed_by_growth() -> None:
     before = seen.vectors[: seen.used].copy()
     index.add(unit(rng, 50))
     np.testing.assert_array_equal(seen.vectors[: seen.used], before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("count", [3, _CODED_FROM + 1])
+def test_what_is_not_a_number_is_near_to_nothing(count: int, value: float) -> None:
+    """With and without codes it is an answer, and no similarity passes for one."""
+    index = Flat(D)
+    index.add(unit(np.random.default_rng(1), count))
+    [(_, similarity)] = index.search(np.full(D, value, np.float32), 5, 0.9)
+    assert not similarity >= -1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -104,6 +105,8 @@ class Flat:
         view = self._view
         if view.used == 0:
             return []
+        if not np.isfinite(vector).all():
+            return [(0, math.nan)]  # as near to one as to another
         if view.codes is None or view.scales is None:
             found = products(vector.astype(np.float16), view.vectors[: view.used])
             return _best(np.arange(view.used), found, k, floor)
