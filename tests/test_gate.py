@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from likewise.demo.prompts import load_prompts
 from likewise.embed import Vectors, sketcher_of
 from likewise.embed.minilm import MiniLM
 from likewise.embed.sketch import expected_floor, load_map
+from likewise.front import request_of
 from likewise.gate import Coarse, Gate
 from likewise.index import Partition, Record
 from likewise.index.sketches import code
@@ -329,3 +331,39 @@ def test_a_closed_gate_is_a_coarse_candidate() -> None:
     assert Coarse(0.4, 0.5).closed
     assert not Coarse(0.5, 0.5).closed
     assert Coarse(0.4, 0.5).candidate().tier is Tier.COARSE
+
+
+def test_in_a_large_scope_nothing_is_compared_in_vain(
+    embedder: Counting, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it would cost more than it can save, and where the gate is open."""
+    scope = request_of("?", category="loose").scope.digest()
+    gate = cache._engine.gate
+    assert gate is not None
+    asked: list[object] = []
+
+    def coarsely(*_: object) -> float:
+        asked.append(1)
+        return 0.0
+
+    monkeypatch.setattr(Partition, "coarsely", coarsely)
+    assert gate.look("weather in Paris", scope, [LOOSE], 0.0) is not None
+    assert asked == [1]
+    assert gate.look("weather in Paris", scope, [replace(LOOSE, gate=0.0)], 0.0) is None
+    monkeypatch.setattr("likewise.gate._ROWS_PER_CHARACTER", 0)
+    assert gate.look("weather in Paris", scope, [LOOSE], 0.0) is None
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("threshold", [0.95, 0.99, 0.999])
+def test_the_same_words_go_through_however_many_they_are(model: MiniLM, threshold: float) -> None:
+    """What a long question owes to its length is not held against it where all words are equal."""
+    strict = Category("strict", similarity_threshold=threshold, ttl=None, guards=())
+    cache = Cache(store="memory://", embedder=model, categories=[strict], examples={})
+    words = " ".join(prompt.text for prompt in load_prompts()).lower().split()
+    question = max(
+        (" ".join(words[:n]) for n in range(100, 240) if model.fits(" ".join(words[:n]))), key=len
+    )
+    assert len(model.tokens(question)) > 200
+    cache.store(question, "answer", category="strict")
+    assert isinstance(cache.check(question.upper(), category="strict"), Hit)

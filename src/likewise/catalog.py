@@ -73,13 +73,18 @@ class Catalog:
         """Return the categories of which there is anything to compare with in one scope."""
         return self._categories.get(scope, ())
 
-    def coarsely(self, scope: bytes, category: str, sketch: Codes) -> tuple[float, int]:
-        """Return the greatest coarse cosine of one scope and category, and how many entries it has.
+    def size(self, scope: bytes, category: str) -> int | None:
+        """Return how many entries there are to compare with in one scope and category, if any."""
+        partition = self._partitions.get((scope, category))
+        return None if partition is None else len(partition)
 
-        See ``Partition.coarsely``; -1 and 0 when there is nothing.
+    def coarsely(self, scope: bytes, category: str, sketch: Codes) -> float:
+        """Return the greatest coarse cosine of one scope and category; see ``Partition.coarsely``.
+
+        -1 when there is nothing.
         """
         partition = self._partitions.get((scope, category))
-        return (-1.0, 0) if partition is None else (partition.coarsely(sketch), len(partition))
+        return -1.0 if partition is None else partition.coarsely(sketch)
 
     def nearest(
         self,

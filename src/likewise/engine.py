@@ -337,9 +337,11 @@ class Engine:
 
     def _seeming(self, lookup: Lookup) -> Lookup:
         """Return a lookup whose category is named, if need be by its question's sketch."""
+        if lookup.naming is not None or self.gate is None:
+            return lookup
         question = lookup.request.question
-        sketch = None if self.gate is None else self.gate.sketch(question)
-        if lookup.naming is not None or sketch is None:
+        sketch = self.gate.sketch(question)
+        if sketch is None:
             return lookup
         return self._under(lookup, self.namer.coarsely(question, sketch))
 

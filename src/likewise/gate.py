@@ -43,6 +43,10 @@ _STEEPNESS = 2.0
 _ROWS_PER_CHARACTER = 1_000
 """Entries whose sketches are worth comparing for each character that need not be embedded."""
 
+_SAME = 0.98
+"""Coarse cosine of the same words, less what codes and order may take: it always goes through,
+however much a long question owes to its length and however strict the threshold is."""
+
 OPEN = -1.0
 """A bound that nothing is below."""
 
@@ -118,21 +122,26 @@ class Gate:
             nothing to say, or would cost more than it can save.
         """
         most = _ROWS_PER_CHARACTER * len(question)
-        sketch = self.sketch(question)
+        bounds: list[tuple[str, float]] = []
+        for policy in policies:
+            entries = self._catalog.size(scope, policy.name)
+            if entries is None:
+                continue
+            # Said before anything is compared, which in a large scope takes the longest.
+            most -= entries
+            bound = self.bound(policy, threshold)
+            if most < 0 or bound <= OPEN:
+                return None
+            bounds.append((policy.name, bound))
+        sketch = self.sketch(question) if bounds else None
         if sketch is None:
             return None
         coded = code(sketch)
         surplus = self._sketcher.surplus(question)
         found: Coarse | None = None
-        for policy in policies:
-            cosine, entries = self._catalog.coarsely(scope, policy.name, coded)
-            if not entries:
-                continue
-            most -= entries
-            bound = self.bound(policy, threshold)
-            if most < 0 or bound <= OPEN:
-                return None
-            found = Coarse(cosine - surplus, bound)
+        for name, bound in bounds:
+            cosine = self._catalog.coarsely(scope, name, coded)
+            found = Coarse(cosine - surplus, min(bound, _SAME - surplus))
             if not found.closed:
                 break
         return found
