@@ -367,3 +367,13 @@ def test_the_same_words_go_through_however_many_they_are(model: MiniLM, threshol
     assert len(model.tokens(question)) > 200
     cache.store(question, "answer", category="strict")
     assert isinstance(cache.check(question.upper(), category="strict"), Hit)
+
+
+def test_a_question_without_a_word_does_not_open_the_gate(model: MiniLM) -> None:
+    """One with nothing to sketch is nobody's neighbour, before a restart as after it."""
+    category = Category("c", similarity_threshold=0.95, ttl=None)
+    cache = Cache(store="memory://", embedder=model, categories=[category], examples={})
+    cache.store("How do I undo a commit in git?", "revert", category="c")
+    assert cache.store("\u200b", "nothing", category="c") is not None
+    far = cache.check("Which wine goes with grilled salmon?", category="c")
+    assert far.reason is Reason.GATED

@@ -85,7 +85,10 @@ class Keeper:
             lookup, vector, answer, provenance=provenance, entry_id=entry_id, sources=sources
         )
         record = _record(entry, lookup)
-        sketch = None if vector is None or self._gate is None else self._gate.sketch(question)
+        # Zeros where there is no known word: such a question passes the gate, and only such a one
+        # could be near.
+        gate = None if vector is None else self._gate
+        sketch = None if gate is None else gate.sketches([question])[0]
         # Found before the entry itself is among them; a request that was considered has them.
         near: list[Match] = []
         teaching = self._force.teaching if vector is not None and may_learn(policy) else None
