@@ -15,6 +15,7 @@ from likewise.demo.prompts import load_prompts
 from likewise.embed import Vectors, sketcher_of
 from likewise.embed.minilm import MiniLM
 from likewise.embed.sketch import expected_floor, load_map
+from likewise.engine import Engine
 from likewise.front import request_of
 from likewise.gate import Coarse, Gate
 from likewise.index import Partition, Record
@@ -377,3 +378,18 @@ def test_a_question_without_a_word_does_not_open_the_gate(model: MiniLM) -> None
     assert cache.store("\u200b", "nothing", category="c") is not None
     far = cache.check("Which wine goes with grilled salmon?", category="c")
     assert far.reason is Reason.GATED
+
+
+def test_a_fault_of_what_checks_the_gate_keeps_no_answer(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted, and the answer is stored."""
+
+    def broken(*_: object) -> Decision:
+        msg = "a verifier that fails"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(Engine, "_compared", broken)
+    assert cache.check("weather in Paris", category="loose").reason is Reason.GATED
+    assert cache.store("weather in Paris", "rain", category="loose") is not None
+    assert cache.stats()["categories"]["loose"]["faults"] == {"internal": 1}

@@ -368,11 +368,20 @@ class Engine:
             self.gate.saw(lookup.policy.name, coarse)
 
     def _check_gate(self, lookup: Lookup, vector: Vectors) -> None:
-        """Tell the gate when it has cost a hit: what it turned away has its vector by now."""
-        if self.gate is None or (coarse := self._look(lookup)) is None or not coarse.closed:
+        """Tell the gate when it has cost a hit: what it turned away has its vector by now.
+
+        No fault of it keeps an answer from being stored.
+        """
+        if self.gate is None:
             return
-        dry = msgspec.structs.replace(lookup, dry=True)
-        if isinstance(self._compared(dry, vector), Hit):
+        try:
+            if (coarse := self._look(lookup)) is None or not coarse.closed:
+                return
+            found = self._compared(msgspec.structs.replace(lookup, dry=True), vector)
+        except Exception as error:
+            self.faults.report(lookup.policy.name, "internal", error)
+            return
+        if isinstance(found, Hit):
             self.gate.saw(lookup.policy.name, coarse.cosine)
             self.stats.add(lookup.policy.name, gate_lost=1)
 
