@@ -393,3 +393,25 @@ def test_a_fault_of_what_checks_the_gate_keeps_no_answer(
     assert cache.check("weather in Paris", category="loose").reason is Reason.GATED
     assert cache.store("weather in Paris", "rain", category="loose") is not None
     assert cache.stats()["categories"]["loose"]["faults"] == {"internal": 1}
+
+
+def test_the_gate_expects_what_labels_allow(
+    embedder: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A threshold learned in service moves the bound as one that is configured does."""
+    strict = Category("strict", similarity_threshold=0.95, ttl=None, guards=())
+    cache = Cache(
+        store="memory://", embedder=embedder, categories=[strict], examples={}, learning=True
+    )
+    engine = cache._engine
+    lookup = engine.start(request_of("how do I undo it", category="strict"))
+    assert engine._expected("strict", lookup).similarity_threshold == 0.95, "nothing is certified"
+    assert engine.learner is not None
+    monkeypatch.setattr(
+        engine.learner,
+        "policy",
+        lambda policy: replace(policy, similarity_threshold=0.5, probability_threshold=0.9),
+    )
+    assert engine._expected("strict", lookup).similarity_threshold == 0.5
+    pressed = engine.start(request_of("how do I undo it", category="strict"), pressure=1.0)
+    assert engine._expected("strict", pressed).similarity_threshold == 0.5

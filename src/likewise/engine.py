@@ -351,15 +351,21 @@ class Engine:
             return None
         request, naming = lookup.request, lookup.naming
         names = self.catalog.categories(lookup.scope) if naming is None else naming.places
-        # Haste and rest change no threshold.
-        policies = (
-            self.force.policy((name,), request, lookup.pressure)
-            if lookup.pressure
-            else self.force.policies.of(name)
-            for name in names
-        )
+        policies = (self._expected(name, lookup) for name in names)
         least = request.controls.similarity_threshold or 0.0
         return self.gate.look(request.question, lookup.scope, policies, least)
+
+    def _expected(self, name: str, lookup: Lookup) -> Category:
+        """Return a category's policy with the thresholds that a hit would have to pass."""
+        force = self.force
+        if force.teaching is not None:
+            taught = force.taught((name,), lookup.request, lookup.pressure)
+            # Without a certificate nothing is served by meaning: nothing is to be expected then.
+            if taught.probability_threshold is not None and taught.probability_threshold < 1.0:
+                return taught
+        if lookup.pressure:
+            return force.policy((name,), lookup.request, lookup.pressure)
+        return force.policies.of(name)  # haste and rest change no threshold
 
     def _see(self, lookup: Lookup, decision: Decision) -> None:
         """Tell the gate what it has let through to a hit."""
