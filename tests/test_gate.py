@@ -162,6 +162,12 @@ def test_service_lowers_a_bound_that_costs_hits_and_raises_an_idle_one() -> None
     assert gate.bound(policy) == pytest.approx(0.79)
     fixed = Category("loose", similarity_threshold=0.7, gate=0.6)
     assert gate.bound(fixed) == 0.6, "what tune has chosen is only lowered"
+    for _ in range(10):
+        gate.turned_away()
+    assert gate.bound(policy) == 0.5, "nobody sees what is lost, so nothing is raised"
+    for _ in range(9):
+        gate.came_back()
+    assert gate.bound(policy) == pytest.approx(0.79)
     gate.forget()
     rng = random.Random(1)  # noqa: S311 - a workload
     cosines = [rng.uniform(0.4, 1.0) for _ in range(1_000)]
@@ -404,14 +410,16 @@ def test_the_gate_expects_what_labels_allow(
         store="memory://", embedder=embedder, categories=[strict], examples={}, learning=True
     )
     engine = cache._engine
+    keeper = engine._gatekeeper
+    assert keeper is not None
     lookup = engine.start(request_of("how do I undo it", category="strict"))
-    assert engine._expected("strict", lookup).similarity_threshold == 0.95, "nothing is certified"
+    assert keeper._expected("strict", lookup).similarity_threshold == 0.95, "nothing is certified"
     assert engine.learner is not None
     monkeypatch.setattr(
         engine.learner,
         "policy",
         lambda policy: replace(policy, similarity_threshold=0.5, probability_threshold=0.9),
     )
-    assert engine._expected("strict", lookup).similarity_threshold == 0.5
+    assert keeper._expected("strict", lookup).similarity_threshold == 0.5
     pressed = engine.start(request_of("how do I undo it", category="strict"), pressure=1.0)
-    assert engine._expected("strict", pressed).similarity_threshold == 0.5
+    assert keeper._expected("strict", pressed).similarity_threshold == 0.5

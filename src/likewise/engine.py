@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -37,6 +38,7 @@ from likewise.feedback import Feedback
 from likewise.fetching import Fetcher
 from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.gate import Coarse, Gate
+from likewise.gatekeeper import Gatekeeper
 from likewise.index import Record
 from likewise.keeping import Keeper
 from likewise.learn.judge import Judge
@@ -214,6 +216,17 @@ class Engine:
             embedder=embedder.name,
             clock=clock,
         )
+        self._gatekeeper = (
+            None
+            if self.gate is None
+            else Gatekeeper(
+                self.gate,
+                catalog=self.catalog,
+                force=self.force,
+                stats=self.stats,
+                faults=self.faults,
+            )
+        )
         self._accounts = Accounts(
             stats=self.stats,
             catalog=self.catalog,
@@ -309,87 +322,35 @@ class Engine:
             lookup = self._under(lookup, self.namer.by_examples(request.question, vector))
             self._count_naming(lookup)
         decision = self._compared(lookup, vector)
-        self._see(lookup, decision)
+        if self._gatekeeper is not None and isinstance(decision, Hit):
+            self._gatekeeper.served(lookup)
         return lookup, decision
 
     def _gated(self, lookup: Lookup) -> tuple[Lookup, Decision] | None:
         """Return the miss of a question that need not be embedded; ``None`` to embed it."""
-        if self.gate is None or lookup.dry or lookup.on_error:
+        keeper = self._gatekeeper
+        if keeper is None or lookup.dry or lookup.on_error:
             return None
         near: list[Candidate] = []
         try:
             if lookup.naming is not None or self.catalog.categories(lookup.scope):
-                coarse = self._look(lookup)
-                if coarse is None:
-                    return None
-                lookup.meter.coarse = coarse.cosine
-                if not coarse.closed:
+                coarse = keeper.look(lookup)
+                if coarse is None or not coarse.closed:
                     return None
                 near = [coarse.candidate()]
-            seeming = self._seeming(lookup)
+            naming = lookup.naming or keeper.seeming(lookup, self.namer)
         except EmbedderError:
             return None  # a question that cannot be read: embedding says so
+        if naming is None:
+            return None
+        seeming = lookup if lookup.naming is not None else self._under(lookup, naming)
         decision = self._decide(seeming, near)
         # What only a sketch has named may be stored all the same.
-        return (
-            None if seeming is not lookup and isinstance(decision, Bypass) else (seeming, decision)
-        )
-
-    def _seeming(self, lookup: Lookup) -> Lookup:
-        """Return a lookup whose category is named, if need be by its question's sketch."""
-        if lookup.naming is not None or self.gate is None:
-            return lookup
-        question = lookup.request.question
-        sketch = self.gate.sketch(question)
-        if sketch is None:
-            return lookup
-        return self._under(lookup, self.namer.coarsely(question, sketch))
-
-    def _look(self, lookup: Lookup) -> Coarse | None:
-        """Compare sketches in every category the question may be of."""
-        if self.gate is None:
+        if seeming is not lookup and isinstance(decision, Bypass):
             return None
-        request, naming = lookup.request, lookup.naming
-        names = self.catalog.categories(lookup.scope) if naming is None else naming.places
-        policies = (self._expected(name, lookup) for name in names)
-        least = request.controls.similarity_threshold or 0.0
-        return self.gate.look(request.question, lookup.scope, policies, least)
-
-    def _expected(self, name: str, lookup: Lookup) -> Category:
-        """Return a category's policy with the thresholds that a hit would have to pass."""
-        force = self.force
-        if force.teaching is not None:
-            taught = force.taught((name,), lookup.request, lookup.pressure)
-            # Without a certificate nothing is served by meaning: nothing is to be expected then.
-            if taught.probability_threshold is not None and taught.probability_threshold < 1.0:
-                return taught
-        if lookup.pressure:
-            return force.policy((name,), lookup.request, lookup.pressure)
-        return force.policies.of(name)  # haste and rest change no threshold
-
-    def _see(self, lookup: Lookup, decision: Decision) -> None:
-        """Tell the gate what it has let through to a hit."""
-        coarse = lookup.meter.coarse
-        if self.gate is not None and coarse is not None and isinstance(decision, Hit):
-            self.gate.saw(lookup.policy.name, coarse)
-
-    def _check_gate(self, lookup: Lookup, vector: Vectors) -> None:
-        """Tell the gate when it has cost a hit: what it turned away has its vector by now.
-
-        No fault of it keeps an answer from being stored.
-        """
-        if self.gate is None:
-            return
-        try:
-            if (coarse := self._look(lookup)) is None or not coarse.closed:
-                return
-            found = self._compared(msgspec.structs.replace(lookup, dry=True), vector)
-        except Exception as error:
-            self.faults.report(lookup.policy.name, "internal", error)
-            return
-        if isinstance(found, Hit):
-            self.gate.saw(lookup.policy.name, coarse.cosine)
-            self.stats.add(lookup.policy.name, gate_lost=1)
+        if near:
+            keeper.gate.turned_away()
+        return seeming, decision
 
     def _compared(self, lookup: Lookup, vector: Vectors) -> Decision:
         """Decide on a named lookup by the entries nearest to its question."""
@@ -461,6 +422,9 @@ class Engine:
             return step(lookup)
         except Exception as error:
             self.faults.report(lookup.policy.name, "internal", error)
+            if lookup.meter.receipt is None:
+                with suppress(Exception):
+                    self._decide(lookup, [])  # leaves a receipt
             return Miss(lookup.policy.name, Reason.INTERNAL_FAULT)
 
     # -- keeping an answer ------------------------------------------------------------------------
@@ -495,8 +459,8 @@ class Engine:
         ):
             return None
         vector = self._vector_to_keep(lookup)
-        if vector is not None:
-            self._check_gate(lookup, vector)
+        if vector is not None and self._gatekeeper is not None:
+            self._gatekeeper.check(lookup, lambda dry: isinstance(self._compared(dry, vector), Hit))
         entry = self._keeper.keep(
             lookup,
             vector,
@@ -564,6 +528,10 @@ class Engine:
         if self.learner is not None or lookup.policy.probability_threshold is not None:
             return self._near.judged(lookup, vector, -1.0)
         return self._near.candidates(lookup, vector, -1.0)
+
+    def coarse(self, lookup: Lookup) -> Coarse | None:
+        """Return what the gate sees of a question, for explanations."""
+        return None if self._gatekeeper is None else self._gatekeeper.look(lookup)
 
     def in_force(self, lookup: Lookup) -> Category:
         """Return a named lookup's policy with the thresholds that labels have given it."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from likewise.category import Category
 from likewise.engine import Engine
 from likewise.errors import EmbedderError
+from likewise.gate import Coarse
 from likewise.guards import veto
 from likewise.policy import Candidate, Decision, bypass_of, exact_only_of, threshold_of
 from likewise.request import Request
@@ -25,6 +26,8 @@ class Explanation:
         exact_only: Why only the exact tier could serve, or ``None``.
         candidates: The nearest entries, nearest first, whatever their similarity.
         vetoes: For each candidate what a guard objects to, or ``None``.
+        gate: What the gate sees of the question, which service asks before it is embedded, and
+            which is passed over here; ``None`` when it would say nothing.
     """
 
     decision: Decision
@@ -35,6 +38,7 @@ class Explanation:
     exact_only: str | None
     candidates: list[Candidate] = field(repr=False)
     vetoes: list[str | None] = field(repr=False)
+    gate: Coarse | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return everything ready for JSON; the candidates' questions are among it."""
@@ -54,6 +58,9 @@ class Explanation:
             "exact_only": self.exact_only,
             "policy": asdict(self.policy),
             "candidates": candidates,
+            "gate": None
+            if self.gate is None
+            else {**self.gate._asdict(), "closed": self.gate.closed},
         }
 
 
@@ -64,9 +71,10 @@ def explain(engine: Engine, request: Request) -> Explanation:
     lookup = engine.named(lookup)
     policy = engine.in_force(lookup)
     candidates: list[Candidate] = []
+    coarse: Coarse | None = None
     if bypass_of(request, policy) is None and engine.embedder.fits(request.question):
         try:
-            candidates = engine.neighbours(lookup)
+            candidates, coarse = engine.neighbours(lookup), engine.coarse(lookup)
         except EmbedderError as error:
             engine.faults.report(policy.name, "embedder", error)
     guess = None if lookup.naming is None else lookup.naming.guess
@@ -79,4 +87,5 @@ def explain(engine: Engine, request: Request) -> Explanation:
         exact_only=exact_only_of(request, policy),
         candidates=candidates,
         vetoes=[veto(policy.guards, request.question, c.question) for c in candidates],
+        gate=coarse,
     )

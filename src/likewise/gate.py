@@ -11,7 +11,8 @@ in this order:
 - service: the sketches of hits that were served, and of those that the gate has cost. These are
   known for nothing, because what was missed is embedded and compared when its answer is stored.
   From ``_FEW`` of them on a bound that costs too much is lowered, from ``_MANY`` on it is where
-  they say.
+  they say, as long as nearly all that is turned away comes back to be stored: where answers are not
+  kept, nobody sees what the gate costs, and it is not raised.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _FEW, _MANY = 50, 200
 _REMEMBERED = 1_000
 _EVERY = 10
 """Observations between two looks at them."""
+
+_SEEN = 0.9
+"""Share of what is turned away that must come back for a bound to be raised."""
 
 _STEEPNESS = 2.0
 """How much lower a bound is for each hundredth that load takes off the threshold."""
@@ -104,6 +108,7 @@ class Gate:
         self._sketcher = sketcher
         self._catalog = catalog
         self._seen: dict[str, _Seen] = {}
+        self._turned_away = self._came_back = 0
         self._lock = threading.Lock()
 
     def look(
@@ -169,10 +174,20 @@ class Gate:
         if calm.gate is None:
             base = self._sketcher.floor(max(calm.similarity_threshold, threshold))
             if learned is not None and seen is not None:
-                base = learned if seen.count >= _MANY else min(base, learned)
+                certain = seen.count >= _MANY and self._came_back >= _SEEN * self._turned_away
+                base = learned if certain else min(base, learned)
         else:
             base = calm.gate if learned is None else min(calm.gate, learned)
         return base - lowered
+
+    def turned_away(self) -> None:
+        """Count a question that was not embedded."""
+        self._turned_away += 1  # a count lost to another thread matters to nobody
+
+    def came_back(self) -> None:
+        """Count one whose answer is stored, so that it is known what the gate has cost."""
+        # What is stored without having been asked for says nothing.
+        self._came_back = min(self._came_back + 1, self._turned_away)
 
     def saw(self, category: str, cosine: float) -> None:
         """Learn the coarse cosine of a question that was a hit, or would have been one."""

@@ -111,11 +111,16 @@ class Namer:
                 self._faults.report(DEFAULT, "classifier", error)
         return None
 
-    def coarsely(self, question: str, sketch: Vectors) -> Naming:
-        """Return what a question that is not embedded seems to be: a miss is counted there."""
+    def coarsely(self, question: str, sketch: Vectors) -> Naming | None:
+        """Return what a question that is not embedded seems to be: a miss is counted there.
+
+        ``None`` when it may be of a kind that is not to be cached: that is for its vector to say.
+        """
         if self._coarse is None:
             return self.otherwise
         guess = self._coarse.guess(question, sketch)
+        if not all(self._policies.of(name).cacheable for name in guess.likely):
+            return None
         return self.otherwise if guess.category is None else certain(guess.category, "sketch")
 
     @property

@@ -63,9 +63,9 @@ def grow(progress: Progress, *, sizes: Sequence[int] = SIZES) -> dict[str, dict[
 
     A lookup is the whole of ``Cache.check`` with an embedder that knows the vectors: the identity
     of the request, the exact tier, the search, the decision, and of a hit the answer. Half of the
-    questions are stored ones moved by a little, half are away from all; each is asked once in each
-    of some rounds, which take turns with plain products of all rows with a question, by NumPy in
-    float32.
+    questions are stored ones moved by a little, half are further ones of the same clusters, of
+    which about half again are hits; each is asked once in each of some rounds, which take turns
+    with plain products of all rows with a question, by NumPy in float32.
 
     Args:
         progress: Told of the entries.
@@ -73,40 +73,48 @@ def grow(progress: Progress, *, sizes: Sequence[int] = SIZES) -> dict[str, dict[
 
     Returns:
         By size: ``lookup_us``, the median over all questions, ``hit_us`` and ``miss_us`` apart,
-        ``scan_us``, ``recall_at_1``, the share of the questions whose nearest entry was found, and
-        ``bytes_per_entry``, what the process has grown by for each.
+        ``scan_us``, ``recall_at_1``, the share of the questions whose nearest entry was found,
+        ``recall_at_1_far``, the same of questions that nothing resembles, for which it does not
+        matter, and ``bytes_per_entry``, what the process has grown by for each since the first
+        size.
     """
     most = sizes[-1]
-    before = resident()
+    # The further ones of the clusters that are there from the first size on.
+    first = clustered(sizes[0] + _QUERIES // 2, seed=0)
     rows = np.concatenate(
-        [clustered(min(_CHUNK, most - at), seed=at) for at in range(0, most, _CHUNK)]
+        [
+            first[: sizes[0]],
+            *(clustered(min(_CHUNK, most - at), seed=at) for at in range(sizes[0], most, _CHUNK)),
+        ]
     )
-    plain = resident() - before
     targets = np.linspace(0, sizes[0] - 1, _QUERIES // 2).astype(int)
     rng = np.random.default_rng(1)
     moved = rows[targets] + _NOISE * _unit(rng.normal(size=(len(targets), DIMENSIONS)))
-    queries = np.concatenate([_unit(moved), clustered(_QUERIES // 2, seed=most + 1)])
+    far = clustered(_QUERIES, seed=most + 1)
+    queries = np.concatenate([_unit(moved), first[sizes[0] :]])
     queries = queries.astype(np.float16).astype(np.float32)
     found: dict[str, dict[str, float]] = {}
     cache = Cache(
         store="memory://",
-        embedder=Known(np.concatenate([rows[targets], *[queries] * _ROUNDS])),
+        embedder=Known(np.concatenate([rows[: sizes[0]], *[queries] * _ROUNDS])),
         categories=[_POLICY],
         examples={},
         max_entries=most + 1,
     )
     with cache:
-        ids = dict(zip(targets.tolist(), _stored(cache, len(targets)), strict=True))
-        size = 0
+        # What may be hit is in the store as well.
+        ids = dict(enumerate(_stored(cache, sizes[0])))
+        size, base = sizes[0], resident()
         for wanted in sizes:
             for start in range(size, wanted, _CHUNK):
                 end = min(start + _CHUNK, wanted)
                 _fill(cache, rows, range(start, end), ids)
                 progress(end, most)
             size = wanted
-            grown = resident() - before - plain
-            found[str(size)] = _looked_up(cache, rows[:size], queries, ids, len(targets))
-            found[str(size)]["bytes_per_entry"] = grown / size
+            grown = (resident() - base) / max(size - sizes[0], 1)
+            found[str(size)] = _looked_up(cache, rows[:size], queries, ids, sizes[0])
+            found[str(size)]["recall_at_1_far"] = _recall(cache, rows[:size], far, ids)
+            found[str(size)]["bytes_per_entry"] = grown if size > sizes[0] else 0.0
     return found
 
 
@@ -214,6 +222,18 @@ def _looked_up(
         "scan_us": median(scans_us),
         "recall_at_1": right / (_ROUNDS * len(queries)),
     }
+
+
+def _recall(cache: Cache, rows: Vectors, queries: Vectors, ids: dict[int, str]) -> float:
+    """Return the share of some vectors whose nearest entry the index finds."""
+    scope, right = Request("").scope.digest(), 0
+    for query in queries:
+        nearest = int((rows @ query).argmax())
+        found = cache._engine.catalog.nearest(
+            scope, _NAME, query, floor=-1.0, usable=lambda _record, _cosine: True
+        )
+        right += bool(found) and found[0][0].entry_id == ids.get(nearest, str(nearest))
+    return right / len(queries)
 
 
 def _stored(cache: Cache, count: int) -> list[str]:

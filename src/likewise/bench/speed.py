@@ -37,8 +37,8 @@ def measure(
     Returns:
         ``exact_hit`` and ``first_byte_added_ms`` and ``semantic_hit_us``, see ``throughput``;
         ``miss_us``, see ``misses.cost``, and ``gate``, see ``misses.gate``; ``lookup_us``,
-        ``scan_us``, ``recall_at_1`` and ``bytes_per_entry`` by the number of entries, and
-        ``lookup_hit_us`` and ``lookup_miss_us``, see ``lookups.grow``; ``scopes``, see
+        ``scan_us``, ``recall_at_1``, ``recall_at_1_far`` and ``bytes_per_entry`` by the number of
+        entries, and ``lookup_hit_us`` and ``lookup_miss_us``, see ``lookups.grow``; ``scopes``, see
         ``lookups.scopes``; and ``insert_per_s``, see ``lookups.inserts``.
     """
     prompts = None if data is None else half_of(read_prompts(data), None)
@@ -75,6 +75,7 @@ def _by_size(grown: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         "lookup_miss_us": "miss_us",
         "scan_us": "scan_us",
         "recall_at_1": "recall_at_1",
+        "recall_at_1_far": "recall_at_1_far",
         "bytes_per_entry": "bytes_per_entry",
     }
     return {name: {size: row[key] for size, row in grown.items()} for name, key in names.items()}

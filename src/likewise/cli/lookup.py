@@ -193,6 +193,11 @@ def _show(found: Explanation) -> None:
     judged = any(candidate.probability is not None for candidate in found.candidates)
     columns = ["similarity", "stored question and its entry", "guards say"]
     table = Table(*columns, *(["probability"] if judged else []), box=None)
+    if found.gate is not None:
+        console.print(
+            f"gate: coarse similarity {found.gate.cosine:.3f}, at least {found.gate.bound:.3f} "
+            f"needed: {'a miss without being embedded' if found.gate.closed else 'passes'}"
+        )
     for candidate, seen in zip(found.candidates, found.vetoes, strict=True):
         row = [
             f"{candidate.similarity:.4f}",

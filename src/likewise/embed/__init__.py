@@ -42,6 +42,10 @@ class Sketcher(Protocol):
     """Makes coarse vectors, for a hundredth of the cost. Safe to use from many threads."""
 
     @property
+    def name(self) -> str:
+        """Identity of the sketches: two sketchers with one name make the same ones."""
+
+    @property
     def dimensions(self) -> int:
         """Length of a sketch."""
 
@@ -79,7 +83,7 @@ class Sketched:
     @property
     def name(self) -> str:
         """See ``Embedder.name``."""
-        return f"{self._embedder.name}/sketch"
+        return f"{self._embedder.name}/{self._sketcher.name}"
 
     @property
     def dimensions(self) -> int:

@@ -17,6 +17,7 @@ from likewise.embed.sketch import (
     SKETCH_DIMENSIONS,
     expected_floor,
     load_table,
+    sketch_name,
     summed,
     surplus_of,
 )
@@ -170,6 +171,10 @@ class _Sketcher:
         self._model = model
 
     dimensions = SKETCH_DIMENSIONS
+
+    @property
+    def name(self) -> str:
+        return sketch_name()
 
     def sketch(self, texts: Sequence[str]) -> Vectors:
         return self._model.sketch(texts)

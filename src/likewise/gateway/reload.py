@@ -70,7 +70,8 @@ class Follower:
                 found = nearest_of(config.examples, engine.embedder)
                 # An embedder that fails now is no reason to forget what is known.
                 nearest = found or (nearest if config.examples else None)
-                coarse = coarse_of(config.examples, engine.embedder)
+                if engine.gate is not None:
+                    coarse = coarse_of(config.examples, engine.embedder)
             engine.adopt(
                 config.policies,
                 ("rule", Rules(config.rules)),

@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -20,9 +21,10 @@ _EF_CONSTRUCTION = 64
 _EF = 96
 """Breadth of a search: recall@1 of 0.99 and more on sentence vectors (see docs/performance.md)."""
 
-_NARROW, _CLEAR = 16, 0.9
-"""Breadth of a first, short search, and how near its nearest must be to do without the other: what
-is so near is found by it in 998 of 1,000 cases."""
+_NARROW, _SMALL, _CLEAR = 16, 8_000, 0.9
+"""Breadth of a first, short search in a small graph, twice as much in one ten times as large; and
+how near its nearest must be to do without the other: what is so near is found 998 times in 1,000.
+"""
 
 _THREADS, _MANY = min(2, os.cpu_count() or 1), 1_000
 """How many add so many vectors and more. More of them build faster and lose vectors: at 8 threads
@@ -42,6 +44,7 @@ class Hnsw:
     def __init__(self, dimensions: int) -> None:
         self._graph = _new_graph(dimensions)
         self._added = 0
+        self._narrow = _NARROW
 
     @property
     def nbytes(self) -> int:
@@ -58,6 +61,7 @@ class Hnsw:
         labels = np.arange(first, first + len(vectors), dtype=np.uint64)
         graph.add(labels, vectors, threads=_THREADS if len(vectors) >= _MANY else 1)
         self._added += len(vectors)
+        self._narrow = round(_NARROW * (1.0 + math.log10(max(self._added, _SMALL) / _SMALL)))
         self._graph = graph
         return first
 
@@ -77,7 +81,7 @@ class Hnsw:
         """
         # usearch searches as broadly as it is asked for matches.
         if floor >= _CLEAR:
-            near = self._matches(vector, max(k, _NARROW), k, floor)
+            near = self._matches(vector, max(k, self._narrow), k, floor)
             if near and near[0][1] >= floor:
                 return near
         return self._matches(vector, max(k, _EF), k, floor)
