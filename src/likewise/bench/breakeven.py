@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -284,7 +284,9 @@ def _delayed(info: Any, delay_s: float) -> Iterator[int]:
         else:
             inner, outer = await asyncio.open_connection(info.host, info.port)
         try:
-            await asyncio.gather(_pump(reader, outer, delay_s), _pump(inner, writer, delay_s))
+            # Cancelled at the end, which nobody need be told.
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(_pump(reader, outer, delay_s), _pump(inner, writer, delay_s))
         finally:
             for end in (outer, writer):
                 end.close()

@@ -111,7 +111,7 @@ def write_report(found: dict[str, Any], path: Path) -> None:
             f"{int(size):,}",
             *(f"{found[key][size]:,.0f}" for key in ("lookup_hit_us", "lookup_miss_us", "scan_us")),
             f"{found['recall_at_1'][size]:.3f}",
-            f"{found['bytes_per_entry'][size]:,.0f}",
+            f"{found['bytes_per_entry'][size]:,.0f}" if found["bytes_per_entry"][size] else "",
         ]
         for size in found["scan_us"]
     ]
