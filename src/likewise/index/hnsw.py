@@ -7,7 +7,6 @@ there.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +16,15 @@ import numpy as np
 from likewise.embed import Vectors
 
 _M = 20
-_EF_CONSTRUCTION = 64
-_EF = 96
-"""Breadth of a search: recall@1 of 0.99 and more on sentence vectors (see docs/performance.md)."""
+_EF_CONSTRUCTION, _EF_CONSTRUCTION_LARGE, _LARGE = 64, 128, 50_000
+"""Breadth of the search for links, and the size from which on it must be the larger one: what was
+added first is else found less and less."""
 
-_NARROW, _SMALL, _CLEAR = 16, 8_000, 0.9
-"""Breadth of a first, short search in a small graph, twice as much in one ten times as large; and
+_EF = 96
+"""Least breadth of a search: recall@1 of 0.99 on sentence vectors (see docs/performance.md)."""
+
+_NARROW, _SMALL, _GROWTH, _CLEAR = 16, 8_000, 0.35, 0.9
+"""Breadth of a first, short search in a small graph, which grows with this power of the size; and
 how near its nearest must be to do without the other: what is so near is found 998 times in 1,000.
 """
 
@@ -58,10 +60,12 @@ class Hnsw:
         # Slots of removed vectors are used again: it is the live ones that fill the graph.
         if first and len(graph) + len(vectors) > graph.capacity:
             graph = graph.copy()
+        if first + len(vectors) > _LARGE:
+            graph.expansion_add = _EF_CONSTRUCTION_LARGE
         labels = np.arange(first, first + len(vectors), dtype=np.uint64)
         graph.add(labels, vectors, threads=_THREADS if len(vectors) >= _MANY else 1)
         self._added += len(vectors)
-        self._narrow = round(_NARROW * (1.0 + math.log10(max(self._added, _SMALL) / _SMALL)))
+        self._narrow = round(_NARROW * (max(self._added, _SMALL) / _SMALL) ** _GROWTH)
         self._graph = graph
         return first
 
@@ -84,7 +88,7 @@ class Hnsw:
             near = self._matches(vector, max(k, self._narrow), k, floor)
             if near and near[0][1] >= floor:
                 return near
-        return self._matches(vector, max(k, _EF), k, floor)
+        return self._matches(vector, max(k, _EF, 2 * self._narrow), k, floor)
 
     def _matches(
         self, vector: Vectors, breadth: int, k: int, floor: float
