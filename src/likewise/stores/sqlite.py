@@ -14,88 +14,20 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from likewise.answers import answer_digest
-from likewise.category import DEFAULT
 from likewise.entry import (
-    UNNAMED,
     Entry,
     Provenance,
     StoredVector,
     cost_of,
     decode_answer,
     encode_answer,
-    exact_key,
 )
 from likewise.errors import StoreError
 from likewise.stores.base import MOST_LABELS, AtHand, Counters, Held, IndexRow, Store, Verdict
+from likewise.stores.sqlite_schema import prepare
 
-_APPLICATION_ID = 0x4C494B45
-"""``LIKE`` in ASCII, in the file's header: tells our files from others'."""
-
-_SCHEMA_VERSION = 4
 _BUSY_TIMEOUT_S = 5.0
 _SCAN_ROWS = 1000
-
-_SCHEMA = """
-CREATE TABLE entries (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    key BLOB NOT NULL UNIQUE,
-    scope BLOB NOT NULL,
-    category TEXT NOT NULL,
-    tenant TEXT NOT NULL,
-    namespace TEXT NOT NULL,
-    question TEXT NOT NULL,
-    created_at REAL NOT NULL,
-    expires_at REAL,
-    epoch INTEGER NOT NULL,
-    embedder TEXT NOT NULL,
-    vector BLOB,
-    provenance BLOB NOT NULL,
-    answer BLOB NOT NULL,
-    checksum INTEGER NOT NULL,
-    answer_digest INTEGER NOT NULL,
-    named INTEGER NOT NULL,
-    sources TEXT NOT NULL
-);
-CREATE INDEX entries_by_category ON entries (category);
-CREATE TABLE verdicts (
-    entry_key BLOB NOT NULL,
-    key BLOB NOT NULL,
-    correct INTEGER NOT NULL,
-    PRIMARY KEY (entry_key, key)
-) WITHOUT ROWID;
-CREATE TABLE counters (
-    category TEXT NOT NULL,
-    name TEXT NOT NULL,
-    value REAL NOT NULL,
-    PRIMARY KEY (category, name)
-) WITHOUT ROWID;
-"""
-_LEARNING = """
-CREATE TABLE labels (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    label BLOB NOT NULL
-);
-CREATE TABLE memos (
-    name TEXT PRIMARY KEY,
-    value BLOB NOT NULL
-) WITHOUT ROWID;
-"""
-"""Since schema 2."""
-
-_FROM_SCHEMA_2 = """
-ALTER TABLE entries ADD COLUMN named INTEGER NOT NULL DEFAULT 1;
-ALTER TABLE entries ADD COLUMN sources TEXT NOT NULL DEFAULT ''
-"""
-
-_GONE = (
-    "CREATE TABLE gone (entries INTEGER NOT NULL)",
-    "INSERT INTO gone VALUES (0)",
-    "CREATE TRIGGER entry_gone AFTER DELETE ON entries "
-    "BEGIN UPDATE gone SET entries = entries + 1; END",
-)
-"""Since schema 4: how many entries were deleted or replaced, by whichever process."""
 
 _HOW_MANY_GONE = "SELECT entries FROM gone"
 
@@ -144,7 +76,7 @@ class SQLiteStore(Store):
             self._path.touch(mode=0o600, exist_ok=True)
             self._writer = self._connect()
             try:
-                self._prepare()
+                prepare(self._writer, self._path)
                 self._watcher = self._connect()
                 self._notice()
             except BaseException:
@@ -346,41 +278,6 @@ class SQLiteStore(Store):
         db.execute("PRAGMA recursive_triggers = ON")  # so that what is replaced counts as gone
         return db
 
-    def _prepare(self) -> None:
-        db = self._writer
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and application != _APPLICATION_ID:
-            msg = (
-                f"{self._path} is a database of another program; "
-                "name another file in the config's store, or move this one away"
-            )
-            raise StoreError(msg)
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > _SCHEMA_VERSION:
-            msg = (
-                f"{self._path} was written by a newer Likewise (schema {version}, this one knows "
-                f"{_SCHEMA_VERSION}); upgrade Likewise or name another file"
-            )
-            raise StoreError(msg)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("BEGIN IMMEDIATE")
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if not tables:
-            _execute(db, _SCHEMA + _LEARNING)
-            _from_schema_3(db)
-            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        else:
-            if version < 2:
-                _from_schema_1(db)
-            if version < 3:
-                _from_schema_2(db)
-            if version < 4:
-                _from_schema_3(db)
-        db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        db.execute("COMMIT")
-
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
         if self._closed:
@@ -435,48 +332,6 @@ class SQLiteStore(Store):
 
     def _closed_error(self) -> StoreError:
         return StoreError(f"the store {self.url} is closed")
-
-
-def _execute(db: sqlite3.Connection, statements: str) -> None:
-    for statement in statements.split(";"):
-        if statement.strip():
-            db.execute(statement)
-
-
-def _from_schema_1(db: sqlite3.Connection) -> None:
-    """Add what schema 2 has: digests of answers, labels, memos."""
-    db.execute("ALTER TABLE entries ADD COLUMN answer_digest INTEGER NOT NULL DEFAULT 0")
-    db.create_function("digest_of", 1, _digest_of)
-    db.execute("UPDATE entries SET answer_digest = digest_of(answer)")
-    _execute(db, _LEARNING)
-
-
-def _from_schema_2(db: sqlite3.Connection) -> None:
-    """Add what schema 3 has: who named the category, sources.
-
-    What is in the default was named by nobody, or to the same effect: an equal question that names
-    no category must find it.
-    """
-    _execute(db, _FROM_SCHEMA_2)
-    db.create_function("unnamed_key", 2, lambda s, q: exact_key(s, UNNAMED, q))
-    db.execute(
-        "UPDATE OR REPLACE entries SET named = 0, key = unnamed_key(scope, question) "
-        "WHERE category = ?",
-        (DEFAULT,),
-    )
-
-
-def _from_schema_3(db: sqlite3.Connection) -> None:
-    """Add what schema 4 has: a count of what is gone."""
-    for statement in _GONE:
-        db.execute(statement)
-
-
-def _digest_of(answer: object) -> int:
-    try:
-        return answer_digest(decode_answer(answer)) if isinstance(answer, bytes) else 0
-    except msgspec.DecodeError:
-        return 0  # damaged: it is never served
 
 
 def _remedy(error: Exception) -> str:
