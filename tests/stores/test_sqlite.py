@@ -191,7 +191,10 @@ def test_the_schema_before_is_taken_forward(path: Path) -> None:
         "DROP TABLE labels",
         "DROP TABLE memos",
         "DROP TRIGGER entry_gone",
-        "DROP TABLE gone",
+        "DROP TABLE feed",
+        "DROP TABLE identity",
+        "DROP INDEX entries_by_end",
+        "ALTER TABLE entries DROP COLUMN gone_at",
         "UPDATE entries SET answer = x'00' WHERE id = 'b'",
         "PRAGMA user_version = 1",
     ):

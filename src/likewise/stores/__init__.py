@@ -6,14 +6,19 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from likewise.errors import ConfigError, StoreError
-from likewise.stores.base import Counters, Held, IndexRow, Store, Verdict
+from likewise.stores.base import Counters, Held, IndexRow, Store
+from likewise.stores.feed import Change, FeedLostError, Kind, Mark, Verdict
 from likewise.stores.memory import MemoryStore
 from likewise.stores.sqlite import SQLiteStore
 
 __all__ = [
+    "Change",
     "Counters",
+    "FeedLostError",
     "Held",
     "IndexRow",
+    "Kind",
+    "Mark",
     "MemoryStore",
     "SQLiteStore",
     "Store",
