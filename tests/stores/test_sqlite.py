@@ -309,12 +309,12 @@ def test_connections_do_not_grow_with_the_threads_that_came_and_went(sqlite: SQL
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("redis://host", "redis://"),
+        ("mysql://host", "mysql://"),
         ("sqlite://", "names no file"),
         ("sqlite:///", "names no file"),
         ("sqlite:///:memory:", "memory://"),
         ("likewise.db", "not a known kind"),
-        ("postgresql://user:CANARY@host/db", "postgresql://"),
+        ("cassandra://user:CANARY@host/db", "cassandra://"),
     ],
 )
 def test_an_address_that_names_no_store_is_refused(url: str, said: str) -> None:

@@ -249,8 +249,9 @@ class SQLiteStore(Store):
 
     def _page(self, db: sqlite3.Connection, after: int) -> list[Change]:
         query = "SELECT seq, kind, body, origin FROM feed WHERE seq > ? ORDER BY seq LIMIT ?"
+        head = self._head(db)
         rows = db.execute(query, (after, PAGE)).fetchall()
-        if rows[0][0] != after + 1 if rows else self._head(db) != after:
+        if (rows[0][0] if rows else head + 1) != after + 1:
             raise lost(self.url, after)
         found = (unpack(seq, kind, body, own=by == self._origin) for seq, kind, body, by in rows)
         return [change for change in found if change is not None]
