@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-
 from likewise.catalog import Catalog
 from likewise.embed import Vectors
-from likewise.entry import UNNAMED, exact_key
 from likewise.index import Record
-from likewise.stores import IndexRow, Store
+from likewise.rowreader import RowReader
+from likewise.stores import Store
 
 logger = logging.getLogger("likewise")
 
@@ -42,57 +40,25 @@ def rebuild(
     """
     total = store.count()
     expired: list[str] = []
-    foreign = 0
+    reader = RowReader(embedder=embedder, dimensions=catalog.dimensions)
 
     def rows() -> Iterator[tuple[Record, Vectors | None]]:
-        nonlocal foreign
-        scopes: dict[bytes, bytes] = {}
-        tenants: dict[str, str] = {}
         for done, row in enumerate(store.scan(), start=1):
             if progress is not None:
                 progress(done, max(done, total))
             late = 0.0 if row.expires_at is None else now - row.expires_at
             if row.expires_at is not None and late >= grace_of(row.category):
                 expired.append(row.id)
-                continue
-            # One object for all entries of a scope or a tenant: thousands share it.
-            scope = scopes.setdefault(row.scope, row.scope)
-            vector = None
-            if row.vector is not None and row.embedder == embedder:
-                vector = row.vector.astype(np.float32)
-                if vector.shape != (catalog.dimensions,) or not np.isfinite(vector).all():
-                    vector = None  # damaged on disk: equal questions are still answered
-            elif row.vector is not None:
-                foreign += 1
-            tenant = tenants.setdefault(row.tenant, row.tenant)
-            yield _record(row, scope, tenant, indexed=vector is not None), vector
+            else:
+                yield reader.read(row)
 
     catalog.load(rows(), sketches)
     if expired:
         store.delete(expired)
-    if foreign:
+    if reader.foreign:
         logger.warning(
             "%d entries were embedded by another model than %s; only equal questions are answered "
             "from them, until they are asked anew",
-            foreign,
+            reader.foreign,
             embedder,
         )
-
-
-def _record(row: IndexRow, scope: bytes, tenant: str, *, indexed: bool) -> Record:
-    return Record(
-        row.id,
-        exact_key(scope, row.category if row.named else UNNAMED, row.question),
-        scope,
-        row.category,
-        # As in service: what is never compared need not be held in memory.
-        row.question if indexed else "",
-        row.created_at,
-        row.expires_at,
-        row.epoch,
-        row.answer_digest,
-        tenant=tenant,
-        size=row.size,
-        cost=row.cost,
-        sources=row.sources,
-    )

@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -45,7 +46,7 @@ class PostgresStore(Store):
     """
 
     def __init__(self, url: str, *, create: bool = True) -> None:
-        self._driver, pools = _driver()
+        self._driver = _driver()
         address = Address(url, ("schema",))
         self._url = address.shown
         self._schema = address.option("schema", _SCHEMA)
@@ -67,17 +68,8 @@ class PostgresStore(Store):
         self._conninfo = address.for_driver
         with self._guard.faults("open"), self._connect() as db:
             self._identity = prepare(db, self._schema, self._url, create=create)
-        self._pool = pools.ConnectionPool(
-            self._conninfo,
-            kwargs=_CONNECTION,
-            min_size=0,
-            max_size=POOL,
-            timeout=CONNECT_S,
-            open=True,
-            name="likewise",
-            num_workers=1,
-            reconnect_timeout=CONNECT_S,
-        )
+        self._idle: deque[Any] = deque()
+        self._room = threading.BoundedSemaphore(POOL)
         self._ended = threading.Event()
         threading.Thread(target=self._watch, name="likewise-postgres", daemon=True).start()
 
@@ -293,7 +285,7 @@ class PostgresStore(Store):
                 return
             self._closed = True
         self._ended.set()
-        self._pool.close(timeout=CONNECT_S)
+        self._close_idle()
         for db in [*self._under_way, self._listener]:
             if db is not None:
                 _cut(db)
@@ -317,12 +309,43 @@ class PostgresStore(Store):
                 # A server that was restarted has closed the connections that wait here.
                 if not again or not _is_broken(error):
                     raise
-                self._pool.check()
+                self._close_idle()
                 return self._once(query, values)
 
     def _once(self, query: str, values: Any) -> Any:
-        with self._pool.connection() as db, self._limited(db):
+        with self._connection() as db, self._limited(db):
             return db.execute(query, values, binary=True)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """Lend a connection that waits here, or a new one; one that broke is not kept."""
+        if not self._room.acquire(timeout=CONNECT_S):
+            msg = f"cannot ask {self._url}: {POOL} calls are under way already; try again"
+            raise StoreError(msg)
+        try:
+            try:
+                db = self._idle.pop()
+            except IndexError:
+                db = self._connect()
+            try:
+                yield db
+            finally:
+                self._give_back(db)
+        finally:
+            self._room.release()
+
+    def _give_back(self, db: Any) -> None:
+        if db.closed or db.broken:
+            db.close()
+            return
+        self._idle.append(db)
+        if self._closed:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last one
+                self._idle.pop().close()
 
     def _connect(self) -> Any:
         return self._driver.connect(self._conninfo, **_CONNECTION)
@@ -376,14 +399,13 @@ def _is_broken(error: BaseException) -> bool:
     return any(words in said for words in ("closed", "terminating", "lost", "eof detected"))
 
 
-def _driver() -> tuple[Any, Any]:
+def _driver() -> Any:
     try:
         import psycopg  # noqa: PLC0415 - an optional dependency
-        import psycopg_pool  # noqa: PLC0415
     except ImportError as error:
         msg = "store: PostgreSQL needs another package: pip install 'likewise[postgres]'"
         raise ConfigError(msg) from error
-    return psycopg, psycopg_pool
+    return psycopg
 
 
 _REMEDIES = (

@@ -26,7 +26,8 @@ _SLACK_MS = 3_600_000
 _STEP = 500
 """Entries that one run of a script deletes: the server does nothing else meanwhile."""
 
-_BLOCK_S = 1.0
+_BLOCK_S = 0.25
+"""How long a follower waits in one go: so long it may take to notice that it is to end."""
 
 
 class RedisStore(Store):

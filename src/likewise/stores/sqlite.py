@@ -64,6 +64,7 @@ _ROWS = (
 )
 _SCAN = f"{_ROWS} AND seq > ? ORDER BY seq LIMIT ?"
 _TELL = "INSERT INTO feed (kind, body, origin) VALUES (?, ?, ?)"
+_OWN = "UPDATE feed SET origin = ? WHERE seq > ? AND origin IS NULL"
 _HEAD = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'feed'"
 _ADD = (
     "INSERT INTO counters VALUES (?, ?, ?) "
@@ -174,6 +175,7 @@ class SQLiteStore(Store):
         try:
             while changes := self._page(self._watcher, seq):
                 seq = changes[-1].seq
+                # What goes by our own hand is told to ``_at_hand`` one by one.
                 self._at_hand.drop(name for c in changes if not c.own for name in c.names)
         except FeedLostError:
             seq = self._head(self._watcher)
@@ -402,7 +404,10 @@ class SQLiteStore(Store):
                 raise self._closed_error()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
+                before = self._head(self._writer)
                 yield self._writer
+                # The trigger knows not by whose hand entries go.
+                self._writer.execute(_OWN, (self._origin, before))
                 self._writer.execute("DELETE FROM feed WHERE seq <= ?", (self._oldest(),))
                 self._writer.execute("COMMIT")
             except BaseException:
