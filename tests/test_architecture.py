@@ -11,8 +11,8 @@ import likewise
 
 ROOT = Path(likewise.__file__).parent
 VALUES = [
-    "errors", "durations", "eviction", "scope", "answers", "entry", "request", "guards", "category",
-    "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
+    "errors", "durations", "slots", "eviction", "scope", "answers", "entry", "request", "guards",
+    "category", "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
 ]  # fmt: skip
 OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "replay", "advise", "__main__"}
 NO_IO = {

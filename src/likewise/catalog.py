@@ -15,6 +15,7 @@ from likewise.embed import Vectors
 from likewise.eviction import DEFAULT_EVICTION, POLICIES, Eviction
 from likewise.index import CROSSOVER, Match, Partition, Record
 from likewise.index.codes import Codes
+from likewise.index.records import Records
 from likewise.pools import Pools, Room
 
 _MOST_TOUCHED = 100_000
@@ -42,15 +43,14 @@ class Catalog:
         self._crossover = crossover
         self._sketched = sketched
         self._lock = threading.RLock()
-        self._by_key: dict[bytes, Record] = {}
-        self._by_id: dict[str, Record] = {}
+        self._records = Records()
         self._partitions: dict[Place, Partition] = {}
         self._categories: dict[bytes, tuple[str, ...]] = {}
         self._pools = Pools(eviction)
         self._touched: deque[Record] = deque(maxlen=_MOST_TOUCHED)
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self._records)
 
     @property
     def dimensions(self) -> int:
@@ -59,11 +59,11 @@ class Catalog:
 
     def exact(self, key: bytes) -> Record | None:
         """Return the entry whose request is equal to the letter."""
-        return self._by_key.get(key)
+        return self._records.exact(key)
 
     def record(self, entry_id: str) -> Record | None:
         """Return an entry's record."""
-        return self._by_id.get(entry_id)
+        return self._records.named(entry_id)
 
     def holds(self, scope: bytes, category: str) -> bool:
         """Return whether there is anything to compare with in one scope and category."""
@@ -101,7 +101,7 @@ class Catalog:
 
     def questions(self) -> list[tuple[str, str]]:
         """Return the category and the question of every entry."""
-        return [(record.category, record.question) for record in list(self._by_id.values())]
+        return [(record.category, record.question) for record in self._records.all()]
 
     def touch(self, record: Record) -> None:
         """Count an entry as asked for now."""
@@ -112,18 +112,16 @@ class Catalog:
         """Count an entry as found wrong."""
         with self._lock:
             self._count_touches()
-            self._pools.blame(record)
+            slot = self._slot(record)
+            if slot >= 0:
+                self._pools.blame(slot)
 
     def add(
         self, record: Record, vector: Vectors | None, sketch: Vectors | None = None
     ) -> Record | None:
         """Add an entry; return the one it takes the place of, which is the caller's to delete."""
         with self._lock:
-            replaced = self._by_key.get(record.key)
-            if replaced is not None:
-                self._count_touches()
-                self._forget(replaced, heir=record)
-            self._enter(record)
+            replaced = self._enter(record)
             if vector is not None:
                 self._partition(record.scope, record.category).add(
                     [record], vector[None], None if sketch is None else sketch[None]
@@ -143,8 +141,6 @@ class Catalog:
         count = 0
         with self._lock:
             for record, vector in rows:
-                if (old := self._by_key.get(record.key)) is not None:
-                    self._forget(old)
                 self._enter(record)
                 count += 1
                 if vector is not None:
@@ -154,7 +150,7 @@ class Catalog:
                     records.append(record)
                     vectors.append(vector)
             for (scope, category), (records, vectors) in by_place.items():
-                alive = [self._by_id.get(r.entry_id) is r for r in records]
+                alive = [self._records.exact(r.key) is r for r in records]
                 if not any(alive):
                     continue
                 kept = [r for r, ok in zip(records, alive, strict=True) if ok]
@@ -168,7 +164,7 @@ class Catalog:
     def remove(self, entry_ids: Sequence[str]) -> int:
         """Forget entries; return how many were known."""
         with self._lock:
-            known = [r for i in entry_ids if (r := self._by_id.get(i)) is not None]
+            known = [r for i in entry_ids if (r := self._records.named(i)) is not None]
             for record in known:
                 self._forget(record)
             return len(known)
@@ -177,14 +173,13 @@ class Catalog:
         """Return the entries to evict so that what is held fits; the caller removes them."""
         with self._lock:
             self._count_touches()
-            keys = self._pools.victims(room)
-            return [record.entry_id for key in keys if (record := self._by_key.get(key))]
+            return [self._records[slot].entry_id for slot in self._pools.victims(room)]
 
     def expired(self, now: float, grace_of: Callable[[str], float] = lambda _: 0.0) -> list[str]:
         """Return the entries past their absolute expiry and their category's grace in seconds."""
         graces: dict[str, float] = {}
         found = []
-        for record in list(self._by_id.values()):
+        for record in self._records.all():
             if record.expires_at is None or record.expires_at > now:
                 continue
             grace = graces.get(record.category)
@@ -196,7 +191,7 @@ class Catalog:
 
     def select(self, wanted: Callable[[Record], bool]) -> list[str]:
         """Return the entries for which ``wanted`` holds."""
-        return [r.entry_id for r in list(self._by_id.values()) if wanted(r)]
+        return [r.entry_id for r in self._records.all() if wanted(r)]
 
     def counts(self) -> dict[str, int]:
         """Return the number of entries of each category."""
@@ -218,21 +213,42 @@ class Catalog:
 
     def _count_touches(self) -> None:
         while self._touched:
-            self._pools.touch(self._touched.popleft())
+            slot = self._slot(self._touched.popleft())
+            if slot >= 0:
+                self._pools.touch(slot)
 
-    def _enter(self, record: Record) -> None:
-        self._by_id[record.entry_id] = record
-        self._by_key[record.key] = record
-        self._pools.add(record)
+    def _slot(self, record: Record) -> int:
+        """Return where an entry is, or what has taken its place, of the same kind; else -1."""
+        slot = self._records.slot(record.key)
+        return slot if slot >= 0 and _kind(self._records[slot]) == _kind(record) else -1
 
-    def _forget(self, record: Record, heir: Record | None = None) -> None:
-        """Forget an entry; an ``heir`` of the same kind takes over what eviction knows of it."""
-        self._by_id.pop(record.entry_id, None)
-        if self._by_key.get(record.key) is record:
-            del self._by_key[record.key]
-        kind = (record.category, record.tenant)
-        if heir is None or kind != (heir.category, heir.tenant):
-            self._pools.remove(record)
+    def _enter(self, record: Record) -> Record | None:
+        """Take up an entry, but for its vector; return the one it takes the place of.
+
+        One of the same kind takes over what eviction knows of the other.
+        """
+        slot = self._records.slot(record.key)
+        if slot < 0:
+            self._pools.add(self._records.add(record), record)
+            return None
+        replaced = self._records[slot]
+        self._count_touches()
+        self._leave(replaced)
+        if _kind(replaced) != _kind(record):
+            self._pools.remove(slot)
+        self._records.replace(slot, record)
+        self._pools.add(slot, record)
+        return replaced
+
+    def _forget(self, record: Record) -> None:
+        """Forget an entry that is known."""
+        slot = self._records.slot(record.key)
+        self._pools.remove(slot)
+        self._records.remove(slot)
+        self._leave(record)
+
+    def _leave(self, record: Record) -> None:
+        """Take an entry out of its partition."""
         place = (record.scope, record.category)
         partition = self._partitions.get(place)
         if partition is not None:
@@ -254,3 +270,7 @@ class Catalog:
             )
             self._categories[scope] = (*self._categories.get(scope, ()), category)
         return partition
+
+
+def _kind(record: Record) -> tuple[str, str]:
+    return record.category, record.tenant

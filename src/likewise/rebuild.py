@@ -80,7 +80,7 @@ def rebuild(
 
 
 def _record(row: IndexRow, scope: bytes, tenant: str, *, indexed: bool) -> Record:
-    return Record(
+    return Record.of(
         row.id,
         exact_key(scope, row.category if row.named else UNNAMED, row.question),
         scope,
