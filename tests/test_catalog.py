@@ -45,7 +45,7 @@ def test_an_entry_is_found_by_key_identifier_and_nearness() -> None:
     assert catalog.add(a, axis(0)) is None
     assert catalog.exact(a.key) is catalog.record("a") is a
     assert names(catalog, 0) == ["a"]
-    assert catalog.remove(["a", "unknown"]) == 1
+    assert catalog.remove(["a", "unknown", "a"]) == 1
     assert catalog.exact(a.key) is catalog.record("a") is None
     assert names(catalog, 0) == []
     assert not catalog.holds(b"s", "code")

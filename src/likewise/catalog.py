@@ -164,10 +164,14 @@ class Catalog:
     def remove(self, entry_ids: Sequence[str]) -> int:
         """Forget entries; return how many were known."""
         with self._lock:
-            known = [r for i in entry_ids if (r := self._records.named(i)) is not None]
-            for record in known:
-                self._forget(record)
-            return len(known)
+            count = 0
+            for entry_id in entry_ids:
+                # One by one: an entry may be named twice.
+                record = self._records.named(entry_id)
+                if record is not None:
+                    self._forget(record)
+                    count += 1
+            return count
 
     def victims(self, room: Room) -> list[str]:
         """Return the entries to evict so that what is held fits; the caller removes them."""

@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from likewise.embed import Vectors
+from likewise.index.codes import Codes, coded
 
 _M = 20
 _EF_CONSTRUCTION, _EF_CONSTRUCTION_LARGE, _LARGE = 64, 128, 50_000
@@ -36,8 +38,20 @@ _FREE = 2**64 - 1
 """The label usearch shows for a vector that is removed while a search has it in hand."""
 
 
+_OFF, _SPARE = 0.005, 8
+"""How far a cosine of codes may be from that of the vectors (ten times what it is as a rule),
+and how many more than asked for are compared anew for it."""
+
+_STEP = 50_000
+"""Vectors that are coded at once."""
+
+
 class Hnsw:
-    """A graph over float16 unit vectors, labelled by the caller in ascending order.
+    """A graph over unit vectors in int8, labelled by the caller in ascending order.
+
+    A row has a scale of its own, which a cosine does not depend on and which is not kept. What a
+    search finds is compared with the vector itself, so that a cosine is off by one rounding and not
+    by two: by 0.0004 as a rule for the sentence vectors of MiniLM, by 0.002 at most.
 
     Readers take no lock. usearch allows adding beside searching, except while it grows; so growth
     happens on a copy, which is published when it is done. Writers must be serialised by the caller.
@@ -56,17 +70,8 @@ class Hnsw:
     def add(self, vectors: Vectors) -> int:
         """Add ``(n, dimensions)`` vectors; return the label of the first."""
         first = self._added
-        graph = self._graph
-        # Slots of removed vectors are used again: it is the live ones that fill the graph.
-        if first and len(graph) + len(vectors) > graph.capacity:
-            graph = graph.copy()
-        if first + len(vectors) > _LARGE:
-            graph.expansion_add = _EF_CONSTRUCTION_LARGE
-        labels = np.arange(first, first + len(vectors), dtype=np.uint64)
-        graph.add(labels, vectors, threads=_THREADS if len(vectors) >= _MANY else 1)
-        self._added += len(vectors)
-        self._narrow = round(_NARROW * (max(self._added, _SMALL) / _SMALL) ** _GROWTH)
-        self._graph = graph
+        for start in range(0, len(vectors), _STEP):
+            self._add(vectors[start : start + _STEP])
         return first
 
     def remove(self, label: int) -> None:
@@ -74,34 +79,73 @@ class Hnsw:
         self._graph.remove(label)
 
     def vectors(self, labels: Sequence[int]) -> Vectors:
-        """Return the vectors of ``labels``, float32 of shape ``(n, dimensions)``."""
+        """Return the vectors of ``labels``, float32 of shape ``(n, dimensions)``.
+
+        They are as they were rounded: added again they are rounded to the same.
+        """
         found = self._graph.get(np.asarray(labels, dtype=np.uint64))
-        return np.asarray(found, dtype=np.float32).reshape(len(labels), self._graph.ndim)
+        rows = np.asarray(found, dtype=np.float32).reshape(len(labels), self._graph.ndim)
+        return rows / _lengths(rows)[:, None]
 
     def search(self, vector: Vectors, k: int, floor: float) -> list[tuple[int, float]]:
         """Return ``(label, cosine)`` of up to ``k`` near vectors, nearest first.
 
         The nearest is always among them; further ones only from ``floor`` up.
         """
+        if not np.isfinite(vector).all():
+            return [(0, math.nan)]  # as near to one as to another
         # usearch searches as broadly as it is asked for matches.
+        codes = coded(vector[None])[0][0]
         if floor >= _CLEAR:
-            near = self._matches(vector, max(k, self._narrow), k, floor)
+            near = self._matches(codes, vector, max(k, self._narrow), k, floor)
             if near and near[0][1] >= floor:
                 return near
-        return self._matches(vector, max(k, _EF, 2 * self._narrow), k, floor)
+        return self._matches(codes, vector, max(k, _EF, 2 * self._narrow), k, floor)
+
+    def _add(self, vectors: Vectors) -> None:
+        first, graph = self._added, self._graph
+        # Slots of removed vectors are used again: it is the live ones that fill the graph.
+        if first and len(graph) + len(vectors) > graph.capacity:
+            graph = graph.copy()
+        if first + len(vectors) > _LARGE:
+            graph.expansion_add = _EF_CONSTRUCTION_LARGE
+        labels = np.arange(first, first + len(vectors), dtype=np.uint64)
+        # What is not a number would hide everything else.
+        codes, _, _ = coded(np.where(np.isfinite(vectors), vectors, np.float32(0)))
+        graph.add(labels, codes, threads=_THREADS if len(vectors) >= _MANY else 1)
+        self._added += len(vectors)
+        self._narrow = round(_NARROW * (max(self._added, _SMALL) / _SMALL) ** _GROWTH)
+        self._graph = graph
 
     def _matches(
-        self, vector: Vectors, breadth: int, k: int, floor: float
+        self, codes: Codes, vector: Vectors, breadth: int, k: int, floor: float
     ) -> list[tuple[int, float]]:
-        matches = self._graph.search(vector, breadth)
-        near: list[tuple[int, float]] = []
-        labels, distances = matches.keys.tolist(), matches.distances.tolist()
-        for label, distance in zip(labels, distances, strict=True):
-            if near and (len(near) == k or 1.0 - distance < floor):
-                break
-            if label != _FREE:
-                near.append((label, 1.0 - distance))
-        return near
+        graph = self._graph
+        matches = graph.search(codes, breadth)
+        labels, coarse = matches.keys[: k + _SPARE], 1.0 - matches.distances[: k + _SPARE]
+        if not len(labels):
+            return []
+        worth = (coarse >= min(floor, float(coarse[0])) - _OFF) & (labels != _FREE)
+        labels = labels[worth]
+        rows = graph.get(labels)
+        # What was removed a moment ago has no vector any more.
+        there = [place for place, row in enumerate(rows) if row is not None]
+        if not there:
+            return []
+        found = np.asarray([rows[place] for place in there], dtype=np.float32)
+        cosines = (found @ vector) / _lengths(found)
+        order = np.argsort(-cosines, kind="stable")[:k].tolist()
+        return [
+            (int(labels[there[place]]), float(cosines[place]))
+            for turn, place in enumerate(order)
+            if not turn or cosines[place] >= floor
+        ]
+
+
+def _lengths(rows: Vectors) -> Vectors:
+    """Return the lengths of rows, 1 for those that are zeros."""
+    lengths: Vectors = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return np.where(lengths > 0, lengths, np.float32(1))
 
 
 def _new_graph(dimensions: int) -> Any:
@@ -113,7 +157,7 @@ def _new_graph(dimensions: int) -> Any:
     return Index(
         ndim=dimensions,
         metric="cos",
-        dtype="f16",
+        dtype="i8",
         connectivity=_M,
         expansion_add=_EF_CONSTRUCTION,
         expansion_search=_NARROW,
