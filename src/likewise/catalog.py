@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +24,23 @@ from likewise.pools import Pools, Room
 _MOST_TOUCHED = 100_000
 """Hits that are remembered until room is made; of more the oldest are forgotten."""
 
+_CHUNK, _PIECE = 10_000, 2_000
+"""Entries that are sorted by partition at once, and of those how many the lock is held for: a
+second for a graph of a million."""
+
 Place = tuple[bytes, str]
 """Where a partition is: the scope's digest and the category."""
+
+
+class _Overtaking(NamedTuple):
+    """What was added and removed while older entries are loaded: keys, and identifiers."""
+
+    came: set[bytes]
+    gone: set[str]
+
+    def has(self, record: Record) -> bool:
+        """Return whether an entry is not to be loaded any more."""
+        return record.key in self.came or record.entry_id in self.gone
 
 
 class Catalog:
@@ -47,6 +65,7 @@ class Catalog:
         self._partitions: dict[Place, Partition] = {}
         self._categories: dict[bytes, tuple[str, ...]] = {}
         self._pools = Pools(eviction)
+        self._overtaking: _Overtaking | None = None
         self._touched: deque[Record] = deque(maxlen=_MOST_TOUCHED)
 
     def __len__(self) -> int:
@@ -121,6 +140,8 @@ class Catalog:
     ) -> Record | None:
         """Add an entry; return the one it takes the place of, which is the caller's to delete."""
         with self._lock:
+            if self._overtaking is not None:
+                self._overtaking.came.add(record.key)
             replaced = self._enter(record)
             if vector is not None:
                 self._partition(record.scope, record.category).add(
@@ -128,37 +149,44 @@ class Catalog:
                 )
             return replaced
 
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """While it lasts, ``load`` passes over what is older than what came or went meanwhile."""
+        with self._lock:
+            self._overtaking = _Overtaking(set(), set())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._overtaking = None
+
     def load(
         self,
         rows: Iterable[tuple[Record, Vectors | None]],
         sketches: Callable[[Sequence[str]], Vectors] | None = None,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> int:
-        """Add many entries at once, as at start; return how many.
+        """Add many entries, as at start; return how many there were.
 
-        ``sketches`` makes the coarse vectors of questions.
+        They can be found as they come; readers and writers go on meanwhile. ``sketches`` makes the
+        coarse vectors of questions, ``progress`` is told how many more are done.
         """
-        by_place: dict[Place, tuple[list[Record], list[Vectors]]] = {}
         count = 0
-        with self._lock:
-            for record, vector in rows:
-                self._enter(record)
-                count += 1
-                if vector is not None:
-                    records, vectors = by_place.setdefault(
-                        (record.scope, record.category), ([], [])
-                    )
-                    records.append(record)
-                    vectors.append(vector)
-            for (scope, category), (records, vectors) in by_place.items():
-                alive = [self._records.exact(r.key) is r for r in records]
-                if not any(alive):
-                    continue
-                kept = [r for r, ok in zip(records, alive, strict=True) if ok]
-                self._partition(scope, category).add(
-                    kept,
-                    np.stack([v for v, ok in zip(vectors, alive, strict=True) if ok]),
-                    None if sketches is None else sketches([r.question for r in kept]),
-                )
+        rows = iter(rows)
+        while chunk := list(islice(rows, _CHUNK)):
+            count += len(chunk)
+            # Of one key only the last: the pieces are not in the order they came in.
+            last = {record.key: (record, vector) for record, vector in chunk}
+            by_place: dict[Place | None, list[tuple[Record, Vectors | None]]] = {}
+            for record, vector in last.values():
+                place = None if vector is None else (record.scope, record.category)
+                by_place.setdefault(place, []).append((record, vector))
+            progress(len(chunk) - len(last))
+            for place, found in by_place.items():
+                for start in range(0, len(found), _PIECE):
+                    piece = found[start : start + _PIECE]
+                    self._load(place, piece, sketches)
+                    progress(len(piece))
         return count
 
     def remove(self, entry_ids: Sequence[str]) -> int:
@@ -171,6 +199,8 @@ class Catalog:
                 if record is not None:
                     self._forget(record)
                     count += 1
+            if self._overtaking is not None:
+                self._overtaking.gone.update(entry_ids)
             return count
 
     def victims(self, room: Room) -> list[str]:
@@ -214,6 +244,33 @@ class Catalog:
             "hnsw_partitions": kinds.count("hnsw"),
             "vector_bytes": sum(p.nbytes for p in partitions),
         }
+
+    def _load(
+        self,
+        place: Place | None,
+        found: Sequence[tuple[Record, Vectors | None]],
+        sketches: Callable[[Sequence[str]], Vectors] | None,
+    ) -> None:
+        """Add some entries of one partition, or some that have no vector."""
+        coarse = None
+        if place is not None and sketches is not None:
+            coarse = sketches([record.question for record, _ in found])
+        with self._lock:
+            late = self._overtaking
+            kept = [
+                number
+                for number, (record, _) in enumerate(found)
+                if late is None
+                or (record.key not in late.came and record.entry_id not in late.gone)
+            ]
+            for number in kept:
+                self._enter(found[number][0])
+            if place is not None and kept:
+                self._partition(*place).add(
+                    [found[number][0] for number in kept],
+                    np.stack([v for number in kept if (v := found[number][1]) is not None]),
+                    None if coarse is None else coarse[kept],
+                )
 
     def _count_touches(self) -> None:
         while self._touched:

@@ -1,4 +1,4 @@
-"""Rebuilds the in-memory side from the store at start."""
+"""Rebuilds the in-memory side from the store."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from likewise.stores import IndexRow, Store
 
 logger = logging.getLogger("likewise")
 
+_EXPIRED = 1_000
+"""Entries that are deleted at once."""
+
 Progress = Callable[[int, int], None]
 """Called with how many entries are done and how many there are."""
 
@@ -28,8 +31,13 @@ def rebuild(
     now: float,
     grace_of: Callable[[str], float] = lambda _: 0.0,
     progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Fill ``catalog`` with what ``store`` holds, and delete there what has expired.
+
+    It may run in a thread of its own while the catalog is in use: entries are found as they come,
+    and what is stored or removed meanwhile is not undone by an older row. Once ``stop`` holds, it
+    ends where it is.
 
     ``grace_of`` gives for how many seconds an entry of a category may be served after its time,
     ``sketches`` makes the coarse vectors of questions, where the embedder has any.
@@ -41,21 +49,29 @@ def rebuild(
         StoreError: The store cannot be read.
     """
     total = store.count()
-    expired: list[str] = []
-    foreign = 0
+    done = foreign = 0
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None and more:
+            progress(done, max(done, total))
 
     def rows() -> Iterator[tuple[Record, Vectors | None]]:
         nonlocal foreign
         scopes: dict[bytes, bytes] = {}
-        tenants: dict[str, str] = {}
-        for done, row in enumerate(store.scan(), start=1):
-            if progress is not None:
-                progress(done, max(done, total))
+        expired: list[str] = []
+        for row in store.scan():
+            if stop():
+                return
             late = 0.0 if row.expires_at is None else now - row.expires_at
             if row.expires_at is not None and late >= grace_of(row.category):
                 expired.append(row.id)
+                if len(expired) >= _EXPIRED:
+                    store.delete(expired)
+                    tell(len(expired))
+                    expired.clear()
                 continue
-            # One object for all entries of a scope or a tenant: thousands share it.
             scope = scopes.setdefault(row.scope, row.scope)
             vector = None
             if row.vector is not None and row.embedder == embedder:
@@ -64,12 +80,13 @@ def rebuild(
                     vector = None  # damaged on disk: equal questions are still answered
             elif row.vector is not None:
                 foreign += 1
-            tenant = tenants.setdefault(row.tenant, row.tenant)
-            yield _record(row, scope, tenant, indexed=vector is not None), vector
+            yield _record(row, scope, indexed=vector is not None), vector
+        if expired:
+            store.delete(expired)
+            tell(len(expired))
 
-    catalog.load(rows(), sketches)
-    if expired:
-        store.delete(expired)
+    with catalog.loading():
+        catalog.load(rows(), sketches, tell)
     if foreign:
         logger.warning(
             "%d entries were embedded by another model than %s; only equal questions are answered "
@@ -79,7 +96,7 @@ def rebuild(
         )
 
 
-def _record(row: IndexRow, scope: bytes, tenant: str, *, indexed: bool) -> Record:
+def _record(row: IndexRow, scope: bytes, *, indexed: bool) -> Record:
     return Record.of(
         row.id,
         exact_key(scope, row.category if row.named else UNNAMED, row.question),
@@ -91,7 +108,7 @@ def _record(row: IndexRow, scope: bytes, tenant: str, *, indexed: bool) -> Recor
         row.expires_at,
         row.epoch,
         row.answer_digest,
-        tenant=tenant,
+        tenant=row.tenant,
         size=row.size,
         cost=row.cost,
         sources=row.sources,
