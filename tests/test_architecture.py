@@ -23,8 +23,8 @@ NO_IO = {
 INNER_ORDER = [
     *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
     "freshness", "classify", "index", "stores", "schema", "config", "vectors", "pools", "catalog",
-    "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rebuild", "learn",
-    "teaching", "lookup", "beginning", "fetching", "gatekeeper", "neighbours", "keeping",
+    "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rebuild",
+    "learn", "teaching", "lookup", "beginning", "fetching", "gatekeeper", "neighbours", "keeping",
     "accounts", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 

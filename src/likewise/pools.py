@@ -5,13 +5,15 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from likewise.config import Policies
 from likewise.errors import ConfigError
 from likewise.eviction import Eviction
+from likewise.eviction.saved import kind_of, restore, saved
 from likewise.index import Record
+from likewise.index.records import Records
 from likewise.quotas import borrower
 
 _ROUNDING = 1e-9
@@ -142,6 +144,49 @@ class Pools:
             name = borrower(held, room.guaranteed_bytes, room.bytes)
             chosen.append(self._take(name, key=_bytes_of))
         return chosen
+
+    def saved(self) -> dict[str, Any]:
+        """Return what is known, as plain values."""
+        return {
+            "pools": [
+                None if p is None else [p.category, p.tenant, kind_of(p.policy), saved(p.policy)]
+                for p in self._pools
+            ],
+            "pool_of": self._pool_of.tobytes(),
+            "place_of": self._place_of.tobytes(),
+            "entries": self.entries,
+            "bytes": self.bytes,
+        }
+
+    def restore(self, known: dict[str, Any], records: Records) -> None:
+        """Take up what others have known.
+
+        Where a category has another policy now, that one is told of the entries as if they were
+        new.
+
+        Raises:
+            ValueError: It is not that.
+            KeyError: The same.
+        """
+        self._pool_of.frombytes(known["pool_of"])
+        self._place_of.frombytes(known["place_of"])
+        self.entries, self.bytes = known["entries"], known["bytes"]
+        for number, pool in enumerate(known["pools"]):
+            if pool is None:
+                self._pools.append(None)
+                continue
+            category, tenant, kind, knows = pool
+            policy = self._make(category)
+            self._pools.append(_Pool(category, tenant, policy))
+            self._tenants.setdefault(category, {})[tenant] = number
+            if kind_of(policy) == kind:
+                restore(policy, knows)
+                continue
+            for slot in [slot for slot, pool in enumerate(self._pool_of) if pool == number]:
+                record = records[slot]
+                self._place_of[slot] = policy.add(
+                    slot, _mark(record.key), max(record.size, 1), record.cost
+                )
 
     @staticmethod
     def _free(

@@ -58,6 +58,25 @@ class Slots:
         cells[at] = _GONE
         self.live -= 1
 
+    def copy(self) -> array[int]:
+        """Return the cells as they are."""
+        return self.cells[:]
+
+    def restore(self, cells: bytes) -> None:
+        """Take up the cells of another table.
+
+        Raises:
+            ValueError: They are not that.
+        """
+        read = array("i")
+        read.frombytes(cells)
+        if len(read) < _FIRST or len(read) & (len(read) - 1):
+            msg = f"a table has {len(read)} cells, which is no power of two"
+            raise ValueError(msg)
+        self.cells = read
+        self.live = sum(1 for number in read if number >= 0)
+        self.used = len(read) - read.count(_EMPTY)
+
     def _grow(self) -> None:
         """Publish a new table, without the marks of what is gone."""
         size = _FIRST

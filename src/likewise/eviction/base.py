@@ -19,26 +19,26 @@ class Columns:
 
     def __init__(self) -> None:
         self._free = array("i")
-        self._all: list[tuple[array[int] | array[float], int | float]] = []
+        self.all: list[tuple[array[int] | array[float], int | float]] = []
         self.rows = 0
 
     def whole(self, typecode: str, empty: int = 0) -> array[int]:
         """Return a new column of whole numbers."""
         column = array(typecode, [empty]) * self.rows
-        self._all.append((column, empty))
+        self.all.append((column, empty))
         return column
 
     def real(self) -> array[float]:
         """Return a new column of numbers in double precision."""
         column = array("d", [0.0]) * self.rows
-        self._all.append((column, 0.0))
+        self.all.append((column, 0.0))
         return column
 
     def take(self) -> int:
         """Return a row in which every column is empty or left from an entry that is gone."""
         if self._free:
             return self._free.pop()
-        for column, empty in self._all:
+        for column, empty in self.all:
             column.append(empty)  # type: ignore[arg-type]
         self.rows += 1
         return self.rows - 1

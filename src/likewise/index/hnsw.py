@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,14 +27,21 @@ added first is else found less and less."""
 _EF = 96
 """Least breadth of a search: recall@1 of 0.99 on sentence vectors (see docs/performance.md)."""
 
-_NARROW, _SMALL, _GROWTH, _CLEAR = 16, 8_000, 0.35, 0.9
-"""Breadth of a first, short search in a small graph, which grows with this power of the size; and
-how near its nearest must be to do without the other: what is so near is found 998 times in 1,000.
+_NARROW, _SMALL, _GROWTH, _BROAD, _CLEAR = 16, 8_000, 0.35, 3, 0.9
+"""Breadth of a first, short search in a small graph, which grows with this power of the size; how
+many times as broad the other one is; and how near its nearest must be to do without that: what is
+so near is found 998 times in 1,000.
 """
 
 _THREADS, _MANY = min(2, os.cpu_count() or 1), 1_000
 """How many add so many vectors and more. More of them build faster and lose vectors: at 8 threads
 0.35 % of 9,000 were found no more."""
+
+_BREATH = 1_000
+"""Nodes after which other threads may run."""
+
+_COUNTS, _DENSE_HEAD, _HEAD, _NODE_HEAD, _LINK = 8, 64, 40, 10, 4
+"""Bytes of parts of a file that usearch writes."""
 
 _FREE = 2**64 - 1
 """The label usearch shows for a vector that is removed while a search has it in hand."""
@@ -59,6 +68,8 @@ class Hnsw:
 
     def __init__(self, dimensions: int) -> None:
         self._graph = _new_graph(dimensions)
+        self._data: Any = None
+        """What the graph is mapped to, until it is loaded."""
         self._added = 0
         self._narrow = _NARROW
 
@@ -76,6 +87,7 @@ class Hnsw:
 
     def remove(self, label: int) -> None:
         """Take a vector out; its node stays in the graph until the partition is compacted."""
+        self.load()
         self._graph.remove(label)
 
     def vectors(self, labels: Sequence[int]) -> Vectors:
@@ -100,9 +112,57 @@ class Hnsw:
             near = self._matches(codes, vector, max(k, self._narrow), k, floor)
             if near and near[0][1] >= floor:
                 return near
-        return self._matches(codes, vector, max(k, _EF, 2 * self._narrow), k, floor)
+        return self._matches(codes, vector, max(k, _EF, _BROAD * self._narrow), k, floor)
+
+    def save(self, path: Path) -> int:
+        """Write the graph to a file; return how many labels were given out.
+
+        No writer may be at work. What was removed is still in it, see ``erase_removed``.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        try:
+            self._graph.save(path, _let_others_go_on)
+        except RuntimeError as error:
+            msg = f"cannot write {path}: {error}"
+            raise OSError(msg) from error
+        return self._added
+
+    @classmethod
+    def mapped(cls, dimensions: int, data: Any, added: int) -> Hnsw:
+        """Return a graph that was saved, from the bytes of its file, mapped to memory.
+
+        They are read as searches need them, until the first writer loads them.
+
+        Raises:
+            ValueError: They are of something else.
+        """
+        graph = _new_graph(dimensions)
+        try:
+            graph.view(data)
+        except RuntimeError as error:
+            msg = f"the graph cannot be read: {error}"
+            raise ValueError(msg) from error
+        if graph.ndim != dimensions or len(graph) > added:
+            msg = "the graph is of other vectors"
+            raise ValueError(msg)
+        graph.mapped_to = data  # it goes when the last reader has let go of the graph
+        new = cls(dimensions)
+        new._graph, new._data, new._added = graph, data, added
+        new._narrow = _narrow(added)
+        return new
+
+    def load(self) -> None:
+        """Load a graph that is mapped; else nothing happens."""
+        if self._data is None:
+            return
+        graph = _new_graph(self._graph.ndim)
+        graph.load(self._data, _let_others_go_on)
+        self._graph, self._data = graph, None
 
     def _add(self, vectors: Vectors) -> None:
+        self.load()
         first, graph = self._added, self._graph
         # Slots of removed vectors are used again: it is the live ones that fill the graph.
         if first and len(graph) + len(vectors) > graph.capacity:
@@ -114,7 +174,7 @@ class Hnsw:
         codes, _, _ = coded(np.where(np.isfinite(vectors), vectors, np.float32(0)))
         graph.add(labels, codes, threads=_THREADS if len(vectors) >= _MANY else 1)
         self._added += len(vectors)
-        self._narrow = round(_NARROW * (max(self._added, _SMALL) / _SMALL) ** _GROWTH)
+        self._narrow = _narrow(self._added)
         self._graph = graph
 
     def _matches(
@@ -140,6 +200,48 @@ class Hnsw:
             for turn, place in enumerate(order)
             if not turn or cosines[place] >= floor
         ]
+
+
+def erase_removed(path: Path) -> None:
+    """Overwrite the vectors of removed nodes in a file that a graph was saved to.
+
+    usearch leaves them where they were until their slots are used again. Its file has the vectors
+    first, with their number and size; then a header, the levels of the nodes, and the nodes, each
+    of which begins with its label.
+    """
+    data = np.memmap(path, np.uint8, "r+")
+    rows, width = (int(n) for n in data[:_COUNTS].view(np.uint32))
+    if not rows:
+        return
+    vectors = data[_COUNTS : _COUNTS + rows * width].reshape(rows, width)
+    header = _COUNTS + rows * width + _DENSE_HEAD
+    _, links, links_base, _, _ = (int(n) for n in data[header : header + _HEAD].view(np.uint64))
+    at = header + _HEAD
+    levels = data[at : at + 2 * rows].view(np.int16).astype(np.int64)
+    sizes = _NODE_HEAD + _LINK * (1 + links_base) + levels * _LINK * (1 + links)
+    starts = at + 2 * rows + np.concatenate([[0], np.cumsum(sizes)])
+    if starts[-1] != len(data):
+        msg = f"usearch has written {len(data)} bytes for a graph, not {starts[-1]}"
+        raise ValueError(msg)
+    labels = data[starts[:-1, None] + np.arange(8)].view(np.uint64)[:, 0]
+    vectors[labels == _FREE] = 0
+    data.flush()
+
+
+def _let_others_go_on(done: int, _total: int) -> bool:
+    """Let other threads run: usearch holds the interpreter while it reads and writes."""
+    if done % _BREATH == 0:
+        time.sleep(0)
+    return True
+
+
+# usearch wants to see types, and not their names.
+_let_others_go_on.__annotations__ = {"done": int, "_total": int, "return": bool}
+
+
+def _narrow(added: int) -> int:
+    breadth: float = _NARROW * (max(added, _SMALL) / _SMALL) ** _GROWTH
+    return round(breadth)
 
 
 def _lengths(rows: Vectors) -> Vectors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from zlib import crc32
 
 from likewise.index.record import Record, Shared
@@ -101,6 +102,22 @@ class Records:
         self._rows[slot] = None
         self._free.append(slot)
         self._unshare(old)
+
+    def rows(self) -> list[Record | None]:
+        """Return the record of every slot."""
+        return self._rows.copy()
+
+    def tables(self) -> dict[str, Slots]:
+        """Return the tables, by the name of what they find records by."""
+        return {"keys": self._by_key, "ids": self._by_id}
+
+    def restore(self, rows: list[Record | None]) -> None:
+        """Take up the records of others, whose tables are restored apart."""
+        self._rows = rows
+        self._free = array("i", [slot for slot, record in enumerate(rows) if record is None])
+        counts = Counter(id(record.shared) for record in rows if record is not None)
+        shared = {id(record.shared): record.shared for record in rows if record is not None}
+        self._shared = {shared[at]: (shared[at], count) for at, count in counts.items()}
 
     def _share(self, record: Record) -> None:
         shared, count = self._shared.get(record.shared, (record.shared, 0))
