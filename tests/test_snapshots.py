@@ -276,7 +276,8 @@ def stored(catalog: Catalog, of: Record) -> bytes:
     index = catalog._partitions[of.scope, of.category]._state[0]
     if isinstance(index, Flat):
         return index.rows[of.label].tobytes()
-    return np.asarray(index._graph.get(np.array([of.label], np.uint64))[0]).tobytes()
+    vector: NDArray[np.int8] = index._graph.get(np.array([of.label], np.uint64))[0]
+    return vector.tobytes()
 
 
 @pytest.mark.parametrize("scope", [b"s", b"other"])
