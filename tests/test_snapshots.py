@@ -275,9 +275,8 @@ def stored(catalog: Catalog, of: Record) -> bytes:
     """An entry's vector as its partition keeps it."""
     index = catalog._partitions[of.scope, of.category]._state[0]
     if isinstance(index, Flat):
-        return index.rows[of.label].tobytes()
-    vector: NDArray[np.int8] = index._graph.get(np.array([of.label], np.uint64))[0]
-    return vector.tobytes()
+        return bytes(index.rows[of.label].tobytes())
+    return bytes(index._graph.get(np.array([of.label], np.uint64))[0].tobytes())
 
 
 @pytest.mark.parametrize("scope", [b"s", b"other"])
