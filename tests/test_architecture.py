@@ -11,8 +11,8 @@ import likewise
 
 ROOT = Path(likewise.__file__).parent
 VALUES = [
-    "errors", "durations", "eviction", "scope", "answers", "entry", "request", "guards", "category",
-    "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
+    "errors", "durations", "slots", "eviction", "scope", "answers", "entry", "request", "guards",
+    "category", "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
 ]  # fmt: skip
 OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "replay", "advise", "__main__"}
 NO_IO = {
@@ -23,9 +23,10 @@ NO_IO = {
 INNER_ORDER = [
     *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
     "freshness", "classify", "index", "stores", "schema", "config", "overrides", "vectors", "pools",
-    "catalog", "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep", "rowreader",
-    "rebuild", "following", "learn", "teaching", "lookup", "beginning", "fetching", "gatekeeper",
-    "neighbours", "keeping", "accounts", "engine", "opening", "explain", "front", "aio", "cache",
+    "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep",
+    "rowreader", "rebuild", "following", "learn", "teaching", "lookup", "beginning", "fetching",
+    "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening", "explain", "front",
+    "aio", "cache",
 ]  # fmt: skip
 
 

@@ -12,11 +12,16 @@ D = 4
 
 
 def record(
-    name: str, *, category: str = "code", scope: bytes = b"s", expires: float | None = None
+    name: str,
+    *,
+    category: str = "code",
+    scope: bytes = b"s",
+    expires: float | None = None,
+    size: int = 1,
 ) -> Record:
     """A record whose key is made of its scope, category and first letter."""
     key = scope + category.encode() + name[:1].encode()
-    return Record(name, key, scope, category, name, 0.0, expires, 0)
+    return Record.of(name, key, scope, category, name, 0.0, expires, 0, size=size)
 
 
 def axis(place: int) -> NDArray[np.float32]:
@@ -40,7 +45,7 @@ def test_an_entry_is_found_by_key_identifier_and_nearness() -> None:
     assert catalog.add(a, axis(0)) is None
     assert catalog.exact(a.key) is catalog.record("a") is a
     assert names(catalog, 0) == ["a"]
-    assert catalog.remove(["a", "unknown"]) == 1
+    assert catalog.remove(["a", "unknown", "a"]) == 1
     assert catalog.exact(a.key) is catalog.record("a") is None
     assert names(catalog, 0) == []
     assert not catalog.holds(b"s", "code")
@@ -155,9 +160,7 @@ def test_bytes_are_bounded_too() -> None:
     """Bytes of all entries together, by category."""
     catalog = Catalog(D)
     for name in "abcd":
-        found = record(name)
-        found.size = 100
-        catalog.add(found, None)
+        catalog.add(record(name, size=100), None)
     assert catalog.byte_counts() == {"code": 400}
     catalog.remove(catalog.victims(Room(100, 250)))
     assert catalog.byte_counts() == {"code": 200}

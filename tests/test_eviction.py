@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +13,10 @@ from likewise.bench.prompts import Prompt
 from likewise.category import Category
 from likewise.config import Policies
 from likewise.errors import ConfigError
-from likewise.eviction import DEFAULT_EVICTION, POLICIES, Eviction, eviction_of
+from likewise.eviction import DEFAULT_EVICTION, POLICIES, Named, eviction_of
+from likewise.eviction.queues import Ghosts
 from likewise.index import Record
+from likewise.index.records import Records
 from likewise.pools import Pools, Room, room_of
 from likewise.quotas import borrower, fair_shares
 
@@ -29,7 +30,7 @@ STEPS = st.lists(
 @given(steps=STEPS)
 def test_every_policy_holds_what_it_was_given(name: str, steps: list[tuple[str, str, int]]) -> None:
     """After any calls it knows exactly what is left, in entries and bytes, and can empty itself."""
-    policy, model = eviction_of(name), dict[str, int]()
+    policy, model = Named(eviction_of(name)), dict[str, int]()
     for act, entry, size in steps:
         match act:
             case "a" if entry not in model:
@@ -44,21 +45,21 @@ def test_every_policy_holds_what_it_was_given(name: str, steps: list[tuple[str, 
                 model.pop(entry, None)
             case "e" if model:
                 del model[str(policy.evict())]
-        assert policy.items.keys() == model.keys()
+        assert policy.places.keys() == model.keys()
         assert policy.bytes == sum(model.values())
     assert {policy.evict() for _ in range(len(model))} == set(model)
     with pytest.raises(LookupError):
         policy.evict()
 
 
-def gone(policy: Eviction, count: int) -> list[str]:
+def gone(policy: Named, count: int) -> list[str]:
     """The next entries to go."""
     return [str(policy.evict()) for _ in range(count)]
 
 
-def filled(name: str, *entries: str) -> Eviction:
+def filled(name: str, *entries: str) -> Named:
     """A policy with some entries of one size, added in this order."""
-    policy = eviction_of(name)
+    policy = Named(eviction_of(name))
     for entry in entries:
         policy.add(entry)
     return policy
@@ -108,7 +109,7 @@ def test_what_was_asked_for_once_leaves_by_the_small_queue(name: str) -> None:
 
 def test_gdsf_lets_go_what_saves_least_for_its_bytes() -> None:
     """Large and cheap goes before small and dear; being asked for often makes up for size."""
-    policy = eviction_of("gdsf")
+    policy = Named(eviction_of("gdsf"))
     policy.add("large", 1000, 1.0)
     policy.add("small", 10, 1.0)
     policy.add("dear", 1000, 50.0)
@@ -159,7 +160,7 @@ def test_what_was_found_wrong_loses_its_fame(name: str) -> None:
 
 def test_an_entry_expected_back_is_spared_and_something_goes_all_the_same() -> None:
     """Regular visitors stay before one that has been silent for long; if all are, one goes."""
-    policy = eviction_of("lru+returns")
+    policy = Named(eviction_of("lru+returns"))
     for entry in ("regular", "silent"):
         policy.add(entry)
     for turn in range(6):
@@ -170,7 +171,7 @@ def test_an_entry_expected_back_is_spared_and_something_goes_all_the_same() -> N
         policy.add(str(number))
     policy.touch("silent")
     assert policy.evict() in {"0", "silent", "regular"}
-    everyone = eviction_of("lru+returns")
+    everyone = Named(eviction_of("lru+returns"))
     for entry in "ab":
         everyone.add(entry)
     for _ in range(5):
@@ -181,20 +182,53 @@ def test_an_entry_expected_back_is_spared_and_something_goes_all_the_same() -> N
 
 def record(name: str, category: str, tenant: str = "", size: int = 1) -> Record:
     """A record of a category and a tenant."""
-    return Record(
+    return Record.of(
         name, name.encode(), b"s", category, "", 0.0, None, 0, tenant=tenant, size=size, cost=1.0
     )
 
 
-def pools(name: str = DEFAULT_EVICTION) -> Pools:
+class Held:
+    """Pools of records, each in a slot of its own as the catalog has them."""
+
+    def __init__(self, name: str) -> None:
+        self.pools = Pools(lambda _: eviction_of(name))
+        self.entries, self.bytes = self.pools.entries, self.pools.bytes
+        self._records = Records()
+
+    def add(self, new: Record) -> None:
+        """Add a record, or put it in the place of another."""
+        slot = self._records.slot(new.key)
+        if slot < 0:
+            slot = self._records.add(new)
+        self.pools.add(slot, new)
+
+    def touch(self, known: Record) -> None:
+        """Count a record as asked for."""
+        self.pools.touch(self._records.slot(known.key))
+
+    def remove(self, known: Record) -> None:
+        """Forget a record."""
+        slot = self._records.slot(known.key)
+        self.pools.remove(slot)
+        self._records.remove(slot)
+
+    def victims(self, room: Room) -> list[str]:
+        """The names of the entries that go."""
+        slots = self.pools.victims(room)
+        names = [self._records[slot].entry_id for slot in slots]
+        for slot in slots:
+            self._records.remove(slot)
+        return names
+
+
+def pools(name: str = DEFAULT_EVICTION) -> Held:
     """Pools under one policy."""
-    make: Callable[[str], Eviction] = lambda _: eviction_of(name)  # noqa: E731 - one line
-    return Pools(make)
+    return Held(name)
 
 
-def victims(held: Pools, room: Room) -> list[str]:
+def victims(held: Held, room: Room) -> list[str]:
     """The names of the entries that go."""
-    return [key.decode() for key in held.victims(room)]
+    return held.victims(room)
 
 
 CATEGORIES = ("a", "b", "c", "d")
@@ -383,7 +417,7 @@ def test_many_tenants_share_what_watches_them() -> None:
         held.add(record(f"r{number}", "a", f"tenant{number}"))
         victims(held, room)
     assert held.entries == {"a": 1_000}
-    assert len(held._tenants["a"]) <= 256 + 64
+    assert len(held.pools._tenants["a"]) <= 256 + 64
     last = record("r2999", "a", "tenant2999")
     held.touch(last)
     held.remove(last)
@@ -418,3 +452,18 @@ def test_streams_repeat_and_can_be_repeated() -> None:
     assert stream == stream_of(PROMPTS, requests=3_000, seed=2)
     assert len(stream) == 3_000
     assert len({asked.key for asked in stream}) < 401
+
+
+@given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=400))
+def test_ghosts_are_the_last_that_went(steps: list[tuple[bool, int]]) -> None:
+    """At most so many, the oldest forgotten first; one that came back is a ghost no more."""
+    ghosts, model = Ghosts(), list[int]()
+    for add, mark in steps:
+        if add:
+            ghosts.add(mark, most=10)
+            if mark not in model:
+                model = [*model, mark][-10:]
+        else:
+            assert ghosts.take(mark) == (mark in model)
+            model = [known for known in model if known != mark]
+    assert len(ghosts._marks) <= 2 * 10 + 65

@@ -14,7 +14,7 @@ def kept(store: Store, name: str, question: str) -> Record:
     """Put an entry in the store; return its record."""
     entry = Entry(name, b"s", "code", question, "answer", 0.0, None, np.zeros(2, np.float16))
     store.put(entry)
-    return Record(name, entry.key, b"s", "code", question, 0.0, None, 0)
+    return Record.of(name, entry.key, b"s", "code", question, 0.0, None, 0)
 
 
 def key(question: str) -> bytes:

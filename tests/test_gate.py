@@ -196,7 +196,7 @@ def test_without_sketches_nothing_can_be_told() -> None:
     """A partition that does not know one of its entries' sketches lets everything through."""
     partition = Partition(8, sketched=4)
     eye = np.eye(8, dtype=np.float32)
-    records = [Record(str(n), bytes([n]), b"", "c", "q", 0.0, None, 0) for n in range(2)]
+    records = [Record.of(str(n), bytes([n]), b"", "c", "q", 0.0, None, 0) for n in range(2)]
     partition.add(records[:1], eye[:1], eye[:1, :4])
     assert partition.coarsely(code(eye[1, :4])) == pytest.approx(0.0)
     assert partition.coarsely(code(eye[0, :4])) == pytest.approx(1.0)
@@ -212,7 +212,7 @@ def test_sketches_follow_their_rows_through_rebuilding() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     partition = Partition(dimensions, crossover=250, sketched=dimensions)
     records = [
-        Record(str(n), str(n).encode(), b"", "c", "q", 0.0, None, 0) for n in range(len(vectors))
+        Record.of(str(n), str(n).encode(), b"", "c", "q", 0.0, None, 0) for n in range(len(vectors))
     ]
     alive: set[int] = set()
     for start in range(0, 400, 40):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 from likewise import Entry
 from likewise.catalog import Catalog
 from likewise.entry import exact_key
+from likewise.index import Record
 from likewise.rebuild import rebuild
-from likewise.stores import MemoryStore, Store
+from likewise.stores import IndexRow, MemoryStore, Store
 
 NOW = 1000.0
 VECTOR = np.array([1.0, 0.0], np.float16)
@@ -87,9 +90,119 @@ def test_a_damaged_vector_does_not_stop_the_start(vector: np.ndarray) -> None:
 
 
 def test_progress_is_told_to_the_end(store: Store) -> None:
-    """Done counts up by one to the total."""
+    """Done goes up to the total, what has expired and what has no vector included."""
     for i in range(5):
-        store.put(entry(str(i)))
+        store.put(entry(str(i), expires_at=NOW if i == 1 else None))
+    store.put(entry("none", vector=None))
     told: list[tuple[int, int]] = []
     rebuild(Catalog(2), store, embedder="e", now=NOW, progress=lambda *args: told.append(args))
-    assert told == [(i, 5) for i in range(1, 6)]
+    assert told == sorted(told)
+    assert told[-1] == (6, 6)
+
+
+def test_it_ends_where_it_is_when_it_is_told_to(store: Store) -> None:
+    """What is there by then can be found."""
+    for i in range(5):
+        store.put(entry(str(i)))
+    catalog, asked = Catalog(2), iter([False, False, True])
+    rebuild(catalog, store, embedder="e", now=NOW, stop=lambda: next(asked))
+    assert len(catalog) == 2
+
+
+class Meddling(MemoryStore):
+    """Does something while its rows are read, before some of them are told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at: dict[str, Callable[[], object]] = {}
+
+    def scan(self) -> Iterator[IndexRow]:
+        """See ``Store.scan``."""
+        for row in list(super().scan()):
+            self.at.get(row.id, lambda: None)()
+            yield row
+
+
+def newer(name: str) -> Record:
+    """What the engine adds when a question is answered anew."""
+    key = exact_key(b"s", "code", f"question {name}")
+    return Record.of(f"{name}.new", key, b"s", "code", "", 1.0, None, 0)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_what_is_stored_meanwhile_is_not_undone_by_an_older_row(removed: bool) -> None:
+    """Neither while it is there nor when it has gone again."""
+    store, catalog = Meddling(), Catalog(2)
+    store.put(entry("a"))
+    store.put(entry("b"))
+
+    def meddle() -> None:
+        catalog.add(newer("a"), VECTOR.astype(np.float32))
+        if removed:
+            catalog.remove(["a.new"])
+
+    store.at["b"] = meddle
+    rebuild(catalog, store, embedder="e", now=NOW)
+    assert catalog.record("a") is None
+    assert sorted(near(catalog)) == (["b"] if removed else ["a.new", "b"])
+    assert len(catalog) == (1 if removed else 2)
+
+
+def test_what_is_removed_meanwhile_stays_away() -> None:
+    """Its row was read before it was deleted."""
+    store, catalog = Meddling(), Catalog(2)
+    store.put(entry("a"))
+    store.put(entry("b"))
+    store.at["b"] = lambda: catalog.remove(["a"])
+    rebuild(catalog, store, embedder="e", now=NOW)
+    assert near(catalog) == ["b"]
+    # Afterwards it may come again.
+    store.at.clear()
+    rebuild(catalog, store, embedder="e", now=NOW)
+    assert len(catalog) == 2
+
+
+def test_readers_and_writers_go_on_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In other threads: what is found is true, and at the end everything is as it was stored."""
+    monkeypatch.setattr("likewise.catalog._CHUNK", 200)
+    monkeypatch.setattr("likewise.catalog._PIECE", 50)
+    store, catalog = MemoryStore(), Catalog(16, crossover=500)
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(3_000, 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    for number, vector in enumerate(vectors):
+        store.put(entry(str(number), vector=vector))
+    wrong: list[object] = []
+
+    def read() -> None:
+        while builder.is_alive():
+            number = int(np.random.default_rng().integers(len(vectors)))
+            asked = vectors[number].astype(np.float32)
+            for record, cosine in catalog.nearest(
+                b"s", "code", asked, floor=0.5, usable=lambda _, __: True
+            ):
+                true = float(vectors[int(record.entry_id.split(".")[0])].astype(np.float32) @ asked)
+                if abs(true - cosine) > 0.01:
+                    wrong.append((record, cosine, true))
+
+    def write() -> None:
+        for number in range(0, 3_000, 60):
+            catalog.add(newer(str(number)), vectors[number].astype(np.float32))
+            catalog.remove([str(number + 1)])
+
+    builder = threading.Thread(
+        target=lambda: rebuild(catalog, store, embedder="e", now=NOW), name="builder"
+    )
+    others = [threading.Thread(target=work) for work in (read, write)]
+    builder.start()
+    for other in others:
+        other.start()
+    for thread in (builder, *others):
+        thread.join()
+    assert wrong == []
+    for number in range(3_000):
+        there = catalog.exact(exact_key(b"s", "code", f"question {number}"))
+        if number % 60 == 1:
+            continue  # came before it was removed, or the other way round
+        assert there is not None
+        assert there.entry_id == (f"{number}.new" if number % 60 == 0 else str(number))

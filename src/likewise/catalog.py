@@ -6,22 +6,49 @@ Readers take no lock. Writers are serialised by one lock that is never held duri
 from __future__ import annotations
 
 import threading
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from likewise.embed import Vectors
 from likewise.eviction import DEFAULT_EVICTION, POLICIES, Eviction
 from likewise.index import CROSSOVER, Match, Partition, Record
 from likewise.index.codes import Codes
+from likewise.index.hnsw import erase_removed
+from likewise.index.partition import Captured
+from likewise.index.record import Shared
+from likewise.index.records import Records
+from likewise.index.snapshot import DamagedError, Reader, Writer
 from likewise.pools import Pools, Room
 
 _MOST_TOUCHED = 100_000
 """Hits that are remembered until room is made; of more the oldest are forgotten."""
 
+_CHUNK, _PIECE = 10_000, 2_000
+"""Entries that are sorted by partition at once, and of those how many the lock is held for: a
+second for a graph of a million."""
+
 Place = tuple[bytes, str]
 """Where a partition is: the scope's digest and the category."""
+
+
+class _Overtaking(NamedTuple):
+    """What was added and removed while older entries are loaded: keys, and identifiers."""
+
+    came: set[bytes]
+    gone: set[str]
+
+    def has(self, record: Record) -> bool:
+        """Return whether an entry is not to be loaded any more."""
+        return record.key in self.came or record.entry_id in self.gone
 
 
 class Catalog:
@@ -42,15 +69,16 @@ class Catalog:
         self._crossover = crossover
         self._sketched = sketched
         self._lock = threading.RLock()
-        self._by_key: dict[bytes, Record] = {}
-        self._by_id: dict[str, Record] = {}
+        self._records = Records()
         self._partitions: dict[Place, Partition] = {}
         self._categories: dict[bytes, tuple[str, ...]] = {}
+        self._eviction = eviction
         self._pools = Pools(eviction)
+        self._overtaking: _Overtaking | None = None
         self._touched: deque[Record] = deque(maxlen=_MOST_TOUCHED)
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self._records)
 
     @property
     def dimensions(self) -> int:
@@ -59,11 +87,11 @@ class Catalog:
 
     def exact(self, key: bytes) -> Record | None:
         """Return the entry whose request is equal to the letter."""
-        return self._by_key.get(key)
+        return self._records.exact(key)
 
     def record(self, entry_id: str) -> Record | None:
         """Return an entry's record."""
-        return self._by_id.get(entry_id)
+        return self._records.named(entry_id)
 
     def holds(self, scope: bytes, category: str) -> bool:
         """Return whether there is anything to compare with in one scope and category."""
@@ -101,7 +129,7 @@ class Catalog:
 
     def questions(self) -> list[tuple[str, str]]:
         """Return the category and the question of every entry."""
-        return [(record.category, record.question) for record in list(self._by_id.values())]
+        return [(record.category, record.question) for record in self._records.all()]
 
     def touch(self, record: Record) -> None:
         """Count an entry as asked for now."""
@@ -112,79 +140,89 @@ class Catalog:
         """Count an entry as found wrong."""
         with self._lock:
             self._count_touches()
-            self._pools.blame(record)
+            slot = self._slot(record)
+            if slot >= 0:
+                self._pools.blame(slot)
 
     def add(
         self, record: Record, vector: Vectors | None, sketch: Vectors | None = None
     ) -> Record | None:
         """Add an entry; return the one it takes the place of, which is the caller's to delete."""
         with self._lock:
-            replaced = self._by_key.get(record.key)
-            if replaced is not None:
-                self._count_touches()
-                self._forget(replaced, heir=record)
-            self._enter(record)
+            if self._overtaking is not None:
+                self._overtaking.came.add(record.key)
+            replaced = self._enter(record)
             if vector is not None:
                 self._partition(record.scope, record.category).add(
                     [record], vector[None], None if sketch is None else sketch[None]
                 )
             return replaced
 
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """While it lasts, ``load`` passes over what is older than what came or went meanwhile."""
+        with self._lock:
+            self._overtaking = _Overtaking(set(), set())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._overtaking = None
+
     def load(
         self,
         rows: Iterable[tuple[Record, Vectors | None]],
         sketches: Callable[[Sequence[str]], Vectors] | None = None,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> int:
-        """Add many entries at once, as at start; return how many.
+        """Add many entries, as at start; return how many there were.
 
-        ``sketches`` makes the coarse vectors of questions.
+        They can be found as they come; readers and writers go on meanwhile. ``sketches`` makes the
+        coarse vectors of questions, ``progress`` is told how many more are done.
         """
-        by_place: dict[Place, tuple[list[Record], list[Vectors]]] = {}
         count = 0
-        with self._lock:
-            for record, vector in rows:
-                if (old := self._by_key.get(record.key)) is not None:
-                    self._forget(old)
-                self._enter(record)
-                count += 1
-                if vector is not None:
-                    records, vectors = by_place.setdefault(
-                        (record.scope, record.category), ([], [])
-                    )
-                    records.append(record)
-                    vectors.append(vector)
-            for (scope, category), (records, vectors) in by_place.items():
-                alive = [self._by_id.get(r.entry_id) is r for r in records]
-                if not any(alive):
-                    continue
-                kept = [r for r, ok in zip(records, alive, strict=True) if ok]
-                self._partition(scope, category).add(
-                    kept,
-                    np.stack([v for v, ok in zip(vectors, alive, strict=True) if ok]),
-                    None if sketches is None else sketches([r.question for r in kept]),
-                )
+        rows = iter(rows)
+        while chunk := list(islice(rows, _CHUNK)):
+            count += len(chunk)
+            # Of one key only the last: the pieces are not in the order they came in.
+            last = {record.key: (record, vector) for record, vector in chunk}
+            by_place: dict[Place | None, list[tuple[Record, Vectors | None]]] = {}
+            for record, vector in last.values():
+                place = None if vector is None else (record.scope, record.category)
+                by_place.setdefault(place, []).append((record, vector))
+            progress(len(chunk) - len(last))
+            for place, found in by_place.items():
+                for start in range(0, len(found), _PIECE):
+                    piece = found[start : start + _PIECE]
+                    self._load(place, piece, sketches)
+                    progress(len(piece))
         return count
 
     def remove(self, entry_ids: Sequence[str]) -> int:
         """Forget entries; return how many were known."""
         with self._lock:
-            known = [r for i in entry_ids if (r := self._by_id.get(i)) is not None]
-            for record in known:
-                self._forget(record)
-            return len(known)
+            count = 0
+            for entry_id in entry_ids:
+                # One by one: an entry may be named twice.
+                record = self._records.named(entry_id)
+                if record is not None:
+                    self._forget(record)
+                    count += 1
+            if self._overtaking is not None:
+                self._overtaking.gone.update(entry_ids)
+            return count
 
     def victims(self, room: Room) -> list[str]:
         """Return the entries to evict so that what is held fits; the caller removes them."""
         with self._lock:
             self._count_touches()
-            keys = self._pools.victims(room)
-            return [record.entry_id for key in keys if (record := self._by_key.get(key))]
+            return [self._records[slot].entry_id for slot in self._pools.victims(room)]
 
     def expired(self, now: float, grace_of: Callable[[str], float] = lambda _: 0.0) -> list[str]:
         """Return the entries past their absolute expiry and their category's grace in seconds."""
         graces: dict[str, float] = {}
         found = []
-        for record in list(self._by_id.values()):
+        for record in self._records.all():
             if record.expires_at is None or record.expires_at > now:
                 continue
             grace = graces.get(record.category)
@@ -196,7 +234,7 @@ class Catalog:
 
     def select(self, wanted: Callable[[Record], bool]) -> list[str]:
         """Return the entries for which ``wanted`` holds."""
-        return [r.entry_id for r in list(self._by_id.values()) if wanted(r)]
+        return [r.entry_id for r in self._records.all() if wanted(r)]
 
     def counts(self) -> dict[str, int]:
         """Return the number of entries of each category."""
@@ -216,23 +254,164 @@ class Catalog:
             "vector_bytes": sum(p.nbytes for p in partitions),
         }
 
+    def dump(self, writer: Writer) -> int:
+        """Write everything to a snapshot; return how many entries it has.
+
+        Readers go on, and writers wait for no more than the graphs.
+        """
+        graphs: list[Path] = []
+
+        def graph(number: int) -> Path:
+            graphs.append(writer.place(f"graph-{number}"))
+            return graphs[-1]
+
+        with self._lock:
+            self._count_touches()
+            rows = self._records.rows()
+            labels = array("i", [-1 if record is None else record.label for record in rows])
+            tables = {name: table.copy() for name, table in self._records.tables().items()}
+            eviction = self._pools.saved()
+            parts = [
+                (place, partition.captured(partial(graph, number)))
+                for number, (place, partition) in enumerate(self._partitions.items())
+            ]
+        for path in graphs:
+            erase_removed(path)
+            writer.seal(path.name)
+        writer.put("labels", [labels])
+        for name, cells in tables.items():
+            writer.put(name, [cells])
+        writer.put("eviction", [msgspec.msgpack.encode(eviction)])
+        _dump_records(writer, rows)
+        writer.put("vectors", [p.flat for _, p in parts if p.flat is not None])
+        writer.put("sketches", [p.sketches for _, p in parts if p.sketches is not None])
+        writer.facts["partitions"] = [
+            [scope.hex(), category, p.flat is None, p.rows, p.removed, p.missing]
+            for (scope, category), p in parts
+        ]
+        return len(rows) - rows.count(None)
+
+    def restore(self, reader: Reader) -> None:
+        """Fill an empty catalog from a snapshot. Graphs are mapped until they are written to.
+
+        Raises:
+            DamagedError: It is not what was written.
+            OSError: It cannot be read.
+        """
+        new = Catalog(
+            self._dimensions,
+            crossover=self._crossover,
+            sketched=self._sketched,
+            eviction=self._eviction,
+        )
+        try:
+            new._read(reader)
+        except (ValueError, LookupError, TypeError, OverflowError, msgspec.MsgspecError) as error:
+            msg = f"its parts do not fit together ({type(error).__name__})"
+            raise DamagedError(msg) from error
+        with self._lock:
+            self._records, self._pools = new._records, new._pools
+            self._categories, self._partitions = new._categories, new._partitions
+
+    def settle(self) -> None:
+        """Load the graphs that are mapped, as the first writer else would have to."""
+        for partition in list(self._partitions.values()):
+            with self._lock:
+                partition.load()
+
+    def _read(self, reader: Reader) -> None:
+        rows = _read_records(reader)
+        for name, table in self._records.tables().items():
+            table.restore(reader.array(name, np.int32).tobytes())
+        self._records.restore(rows)
+        self._pools.restore(msgspec.msgpack.decode(reader.mapped("eviction")), self._records)
+        known = [(bytes.fromhex(p[0]), *p[1:]) for p in reader.manifest.facts["partitions"]]
+        held: dict[Place, list[Record | None]] = {(p[0], p[1]): [None] * p[3] for p in known}
+        for record in self._records.all():
+            if record.label >= 0:
+                held[record.scope, record.category][record.label] = record
+        vectors = reader.array("vectors", np.float16).reshape(-1, self._dimensions)
+        sketches = reader.array("sketches", np.int8).reshape(-1, self._sketched or 1)
+        flat = coarse = 0
+        for number, (scope, category, graphed, count, removed, missing) in enumerate(known):
+            part = Captured(
+                count,
+                removed,
+                None if graphed else vectors[flat : flat + count],
+                # Copied: a row is overwritten when its entry goes.
+                None if self._sketched is None else sketches[coarse : coarse + count].copy(),
+                missing,
+            )
+            flat += 0 if graphed else count
+            coarse += count
+            graph = reader.mapped(f"graph-{number}") if graphed else None
+            self._partition(scope, category).restore(part, graph, held[scope, category])
+
+    def _load(
+        self,
+        place: Place | None,
+        found: Sequence[tuple[Record, Vectors | None]],
+        sketches: Callable[[Sequence[str]], Vectors] | None,
+    ) -> None:
+        """Add some entries of one partition, or some that have no vector."""
+        coarse = None
+        if place is not None and sketches is not None:
+            coarse = sketches([record.question for record, _ in found])
+        with self._lock:
+            late = self._overtaking
+            kept = [
+                number
+                for number, (record, _) in enumerate(found)
+                if late is None
+                or (record.key not in late.came and record.entry_id not in late.gone)
+            ]
+            for number in kept:
+                self._enter(found[number][0])
+            if place is not None and kept:
+                self._partition(*place).add(
+                    [found[number][0] for number in kept],
+                    np.stack([v for number in kept if (v := found[number][1]) is not None]),
+                    None if coarse is None else coarse[kept],
+                )
+
     def _count_touches(self) -> None:
         while self._touched:
-            self._pools.touch(self._touched.popleft())
+            slot = self._slot(self._touched.popleft())
+            if slot >= 0:
+                self._pools.touch(slot)
 
-    def _enter(self, record: Record) -> None:
-        self._by_id[record.entry_id] = record
-        self._by_key[record.key] = record
-        self._pools.add(record)
+    def _slot(self, record: Record) -> int:
+        """Return where an entry is, or what has taken its place, of the same kind; else -1."""
+        slot = self._records.slot(record.key)
+        return slot if slot >= 0 and _kind(self._records[slot]) == _kind(record) else -1
 
-    def _forget(self, record: Record, heir: Record | None = None) -> None:
-        """Forget an entry; an ``heir`` of the same kind takes over what eviction knows of it."""
-        self._by_id.pop(record.entry_id, None)
-        if self._by_key.get(record.key) is record:
-            del self._by_key[record.key]
-        kind = (record.category, record.tenant)
-        if heir is None or kind != (heir.category, heir.tenant):
-            self._pools.remove(record)
+    def _enter(self, record: Record) -> Record | None:
+        """Take up an entry, but for its vector; return the one it takes the place of.
+
+        One of the same kind takes over what eviction knows of the other.
+        """
+        slot = self._records.slot(record.key)
+        if slot < 0:
+            self._pools.add(self._records.add(record), record)
+            return None
+        replaced = self._records[slot]
+        self._count_touches()
+        self._leave(replaced)
+        if _kind(replaced) != _kind(record):
+            self._pools.remove(slot)
+        self._records.replace(slot, record)
+        self._pools.add(slot, record)
+        return replaced
+
+    def _forget(self, record: Record) -> None:
+        """Forget an entry that is known."""
+        slot = self._records.slot(record.key)
+        self._pools.remove(slot)
+        self._records.remove(slot)
+        self._leave(record)
+
+    def _leave(self, record: Record) -> None:
+        """Take an entry out of its partition."""
         place = (record.scope, record.category)
         partition = self._partitions.get(place)
         if partition is not None:
@@ -254,3 +433,42 @@ class Catalog:
             )
             self._categories[scope] = (*self._categories.get(scope, ()), category)
         return partition
+
+
+def _kind(record: Record) -> tuple[str, str]:
+    return record.category, record.tenant
+
+
+def _dump_records(writer: Writer, rows: Sequence[Record | None]) -> None:
+    """Write records, and once what many of them share."""
+    lengths = array("I", [0 if record is None else len(record.packed) for record in rows])
+    writer.put("lengths", [lengths])
+    starts = range(0, len(rows), _PIECE)
+    writer.put(
+        "records",
+        (b"".join(r.packed for r in rows[at : at + _PIECE] if r is not None) for at in starts),
+    )
+    shared: dict[Shared, int] = {}
+    numbers = array("i")
+    for record in rows:
+        known = -1 if record is None else shared.setdefault(record.shared, len(shared))
+        numbers.append(known)
+    writer.put("shared", [numbers])
+    writer.put("common", [msgspec.msgpack.encode(list(shared))])
+
+
+def _read_records(reader: Reader) -> list[Record | None]:
+    """Return the records that were written, by slot."""
+    common = msgspec.msgpack.decode(reader.mapped("common"), type=list[Shared])
+    data, ends = reader.mapped("records"), np.cumsum(reader.array("lengths", np.uint32))
+    if (ends[-1] if len(ends) else 0) != len(data):
+        msg = "the records are not as long as they were"
+        raise ValueError(msg)
+    numbers, labels = reader.array("shared", np.int32), reader.array("labels", np.int32)
+    rows: list[Record | None] = []
+    start = 0
+    # Their numbers are made one by one: a list of millions would take a hundred megabytes.
+    for end, number, label in zip(ends.data, numbers.data, labels.data, strict=True):
+        rows.append(Record(data[start:end], common[number], label) if number >= 0 else None)
+        start = end
+    return rows

@@ -196,7 +196,7 @@ class Keeper:
 
 def _record(entry: Entry, lookup: Lookup) -> Record:
     """Return what the index holds of an entry."""
-    return Record(
+    return Record.of(
         entry.id,
         lookup.key,
         lookup.scope,

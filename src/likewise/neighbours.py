@@ -122,23 +122,24 @@ class Neighbours:
         probability: float | None = None,
     ) -> Candidate:
         """Return an entry as a candidate for the lookup's answer."""
-        policy, epoch = lookup.policy, record.epoch
-        if record.category != policy.name:
+        entry_id, key, question, created_at, expires_at, epoch = record.facts
+        policy, shared = lookup.policy, record.shared
+        if shared.category != policy.name:
             # Of another likely category, whose epoch it must be of.
-            own = self._force.policies.of(record.category).epoch
+            own = self._force.policies.of(shared.category).epoch
             epoch = policy.epoch if epoch == own else policy.epoch - 1
         return Candidate(
-            record.entry_id,
-            # Half precision may put a cosine a little above 1.
+            entry_id,
+            # Low precision may put a cosine a little above 1.
             1.0 if similarity > 1.0 else similarity,
-            record.question,
-            record.created_at,
-            record.expires_at,
+            question,
+            created_at,
+            expires_at,
             epoch,
             tier,
             probability,
-            self._feedback.strikes(record.key),
-            outdated(record.sources, self._force.sources) if record.sources else "",
+            self._feedback.strikes(key),
+            outdated(shared.sources, self._force.sources) if shared.sources else "",
         )
 
     def blocked(self, lookup: Lookup) -> list[str]:

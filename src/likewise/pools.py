@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from likewise.config import Policies
 from likewise.errors import ConfigError
 from likewise.eviction import Eviction
+from likewise.eviction.saved import kind_of, restore, saved
 from likewise.index import Record
+from likewise.index.records import Records
 from likewise.quotas import borrower
 
 _ROUNDING = 1e-9
@@ -61,66 +65,76 @@ def room_of(policies: Policies, *, max_entries: int, max_bytes: int | None) -> R
     return Room(max_entries, max_bytes, entries, bytes_)
 
 
+class _Pool(NamedTuple):
+    category: str
+    tenant: str
+    policy: Eviction
+
+
 class Pools:
     """Not safe for threads by itself: the catalog holds its lock around every call.
 
-    Entries are known by their exact keys: one that takes the place of another inherits its fame,
-    and one that comes back is remembered. ``make`` gives a new policy for a category's entries.
+    Entries are known by their slots: one that takes the place of another inherits its fame, and one
+    that comes back is remembered by its key. ``make`` gives a new policy for a category's entries.
     """
 
     def __init__(self, make: Callable[[str], Eviction]) -> None:
         self._make = make
-        self._tenants: dict[str, dict[str, Eviction]] = {}
+        self._pools: list[_Pool | None] = []
+        self._tenants: dict[str, dict[str, int]] = {}
+        """Numbers of the pools of a category, by tenant."""
+        self._pool_of = array("i")
+        """By slot: the number of its pool, -1 without one."""
+        self._place_of = array("i")
+        """By slot: its place there."""
         self.entries: dict[str, int] = {}
         """By category."""
         self.bytes: dict[str, int] = {}
         """By category."""
 
-    def add(self, record: Record) -> None:
-        """Take note of a new entry, or of one in the place of another with the same key."""
+    def add(self, slot: int, record: Record) -> None:
+        """Take note of a new entry, or of one in the place of another of the same kind."""
         name, size = record.category, max(record.size, 1)
-        pool = self._of(record)
+        pool = self._of(slot)
         if pool is not None:
-            self.bytes[name] += size - pool.items[record.key].size
-            pool.resize(record.key, record.size, record.cost)
+            place = self._place_of[slot]
+            self.bytes[name] += size - pool.policy.sizes[place]
+            pool.policy.resize(place, size, record.cost)
             return
-        tenants = self._tenants.setdefault(name, {})
-        tenant = record.tenant
-        if tenant not in tenants and len(tenants) >= _MOST_TENANTS:
-            tenant = _shared(tenant)
-        pool = tenants.get(tenant)
-        if pool is None:
-            pool = tenants[tenant] = self._make(name)
-        pool.add(record.key, record.size, record.cost)
+        number = self._number(name, record.tenant)
+        while len(self._pool_of) <= slot:
+            self._pool_of.append(-1)
+            self._place_of.append(-1)
+        self._pool_of[slot] = number
+        policy = self._at(number).policy
+        self._place_of[slot] = policy.add(slot, _mark(record.key), size, record.cost)
         self.entries[name] = self.entries.get(name, 0) + 1
         self.bytes[name] = self.bytes.get(name, 0) + size
 
-    def touch(self, record: Record) -> None:
+    def touch(self, slot: int) -> None:
         """Take note that an entry was asked for."""
-        pool = self._of(record)
+        pool = self._of(slot)
         if pool is not None:
-            pool.touch(record.key)
+            pool.policy.touch(self._place_of[slot])
 
-    def blame(self, record: Record) -> None:
+    def blame(self, slot: int) -> None:
         """Take note that an entry was found wrong."""
-        pool = self._of(record)
+        pool = self._of(slot)
         if pool is not None:
-            pool.blame(record.key)
+            pool.policy.blame(self._place_of[slot])
 
-    def remove(self, record: Record) -> None:
+    def remove(self, slot: int) -> None:
         """Forget an entry; one that is not here, or was chosen to go, is ignored."""
-        name = record.category
-        for tenant in (record.tenant, _shared(record.tenant)):
-            pool = self._tenants.get(name, {}).get(tenant)
-            if pool is not None and record.key in pool.items:
-                self._lost(name, pool.items[record.key].size)
-                pool.remove(record.key)
-                self._tidy(name, tenant)
-                return
+        pool = self._of(slot)
+        if pool is not None:
+            place = self._place_of[slot]
+            size = pool.policy.sizes[place]
+            pool.policy.remove(place)
+            self._lost(slot, pool, size)
 
-    def victims(self, room: Room) -> list[bytes]:
-        """Choose the entries that go so that what is held fits; forget them, return their keys."""
-        chosen: list[bytes] = []
+    def victims(self, room: Room) -> list[int]:
+        """Choose the entries that go so that what is held fits; forget them, return their slots."""
+        chosen: list[int] = []
         while sum(self.entries.values()) > room.entries:
             held = self._free(self.entries, self.bytes, room.guaranteed_bytes)
             name = borrower(held, room.guaranteed_entries, room.entries)
@@ -130,6 +144,49 @@ class Pools:
             name = borrower(held, room.guaranteed_bytes, room.bytes)
             chosen.append(self._take(name, key=_bytes_of))
         return chosen
+
+    def saved(self) -> dict[str, Any]:
+        """Return what is known, as plain values."""
+        return {
+            "pools": [
+                None if p is None else [p.category, p.tenant, kind_of(p.policy), saved(p.policy)]
+                for p in self._pools
+            ],
+            "pool_of": self._pool_of.tobytes(),
+            "place_of": self._place_of.tobytes(),
+            "entries": self.entries,
+            "bytes": self.bytes,
+        }
+
+    def restore(self, known: dict[str, Any], records: Records) -> None:
+        """Take up what others have known.
+
+        Where a category has another policy now, that one is told of the entries as if they were
+        new.
+
+        Raises:
+            ValueError: It is not that.
+            KeyError: The same.
+        """
+        self._pool_of.frombytes(known["pool_of"])
+        self._place_of.frombytes(known["place_of"])
+        self.entries, self.bytes = known["entries"], known["bytes"]
+        for number, pool in enumerate(known["pools"]):
+            if pool is None:
+                self._pools.append(None)
+                continue
+            category, tenant, kind, knows = pool
+            policy = self._make(category)
+            self._pools.append(_Pool(category, tenant, policy))
+            self._tenants.setdefault(category, {})[tenant] = number
+            if kind_of(policy) == kind:
+                restore(policy, knows)
+                continue
+            for slot in [slot for slot, pool in enumerate(self._pool_of) if pool == number]:
+                record = records[slot]
+                self._place_of[slot] = policy.add(
+                    slot, _mark(record.key), max(record.size, 1), record.cost
+                )
 
     @staticmethod
     def _free(
@@ -142,40 +199,50 @@ class Pools:
         free = {n: amount for n, amount in held.items() if other[n] > guaranteed.get(n, 0)}
         return free or held
 
-    def _take(self, category: str, *, key: Callable[[Eviction], int]) -> bytes:
+    def _take(self, category: str, *, key: Callable[[Eviction], int]) -> int:
         """Choose an entry of a category: of the tenant that holds most, so all have equal parts."""
-        tenants = self._tenants[category]
-        tenant = max(tenants, key=lambda name: key(tenants[name]))
-        pool = tenants[tenant]
-        before = pool.bytes
-        chosen = pool.evict()
-        self._lost(category, before - pool.bytes)
-        self._tidy(category, tenant)
-        # Only keys are ever put in.
-        return chosen if isinstance(chosen, bytes) else chosen.encode()
+        pools = [self._at(number) for number in self._tenants[category].values()]
+        pool = max(pools, key=lambda each: key(each.policy))
+        before = pool.policy.bytes
+        slot = pool.policy.evict()
+        self._lost(slot, pool, before - pool.policy.bytes)
+        return slot
 
-    def _lost(self, category: str, size: int) -> None:
-        self.entries[category] -= 1
-        self.bytes[category] -= size
-
-    def _tidy(self, category: str, tenant: str) -> None:
-        if not self.entries[category]:
+    def _lost(self, slot: int, pool: _Pool, size: int) -> None:
+        number, name = self._pool_of[slot], pool.category
+        self._pool_of[slot] = -1
+        self.entries[name] -= 1
+        self.bytes[name] -= size
+        if not self.entries[name]:
             # The policies of a category that is empty keep what they remember of what is gone.
-            del self.entries[category], self.bytes[category]
-        tenants = self._tenants[category]
-        if not len(tenants[tenant]) and len(tenants) > 1:
-            del tenants[tenant]
+            del self.entries[name], self.bytes[name]
+        tenants = self._tenants[name]
+        if not len(pool.policy) and len(tenants) > 1:
+            del tenants[pool.tenant]
+            self._pools[number] = None
 
-    def _of(self, record: Record) -> Eviction | None:
-        """Return the policy that knows an entry of this key, category and tenant."""
-        tenants = self._tenants.get(record.category)
-        if tenants is None:
-            return None
-        for tenant in (record.tenant, _shared(record.tenant)):
-            pool = tenants.get(tenant)
-            if pool is not None and record.key in pool.items:
-                return pool
-        return None
+    def _number(self, category: str, tenant: str) -> int:
+        """Return the number of the pool for an entry, which is made where there is none."""
+        tenants = self._tenants.setdefault(category, {})
+        if tenant not in tenants and len(tenants) >= _MOST_TENANTS:
+            tenant = _shared(tenant)
+        number = tenants.get(tenant)
+        if number is None:
+            pool = _Pool(category, tenant, self._make(category))
+            number = next((n for n, p in enumerate(self._pools) if p is None), len(self._pools))
+            self._pools[number : number + 1] = [pool]
+            tenants[tenant] = number
+        return number
+
+    def _at(self, number: int) -> _Pool:
+        pool = self._pools[number]
+        assert pool is not None  # noqa: S101 - numbers come from here
+        return pool
+
+    def _of(self, slot: int) -> _Pool | None:
+        """Return the pool that an entry is in."""
+        number = self._pool_of[slot] if slot < len(self._pool_of) else -1
+        return None if number < 0 else self._at(number)
 
 
 def _shared(tenant: str) -> str:
@@ -185,3 +252,7 @@ def _shared(tenant: str) -> str:
 
 def _bytes_of(pool: Eviction) -> int:
     return pool.bytes
+
+
+def _mark(key: bytes) -> int:
+    return int.from_bytes(key[-8:], "little")

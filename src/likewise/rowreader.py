@@ -11,7 +11,7 @@ from likewise.stores import IndexRow
 
 
 class RowReader:
-    """Reads rows for one embedder. One object stands for all equal scopes and tenants.
+    """Reads rows for one embedder. One object stands for all equal scopes.
 
     Args:
         embedder: Name of the embedder in use; a vector of another one means nothing beside its own.
@@ -22,7 +22,6 @@ class RowReader:
         self._embedder = embedder
         self._dimensions = dimensions
         self._scopes: dict[bytes, bytes] = {}
-        self._tenants: dict[str, str] = {}
         self.foreign = 0
         """Rows so far that another model has embedded."""
 
@@ -36,7 +35,7 @@ class RowReader:
         elif row.vector is not None:
             self.foreign += 1
         scope = self._scopes.setdefault(row.scope, row.scope)
-        record = Record(
+        record = Record.of(
             row.id,
             exact_key(scope, row.category if row.named else UNNAMED, row.question),
             scope,
@@ -47,7 +46,7 @@ class RowReader:
             row.expires_at,
             row.epoch,
             row.answer_digest,
-            tenant=self._tenants.setdefault(row.tenant, row.tenant),
+            tenant=row.tenant,
             size=row.size,
             cost=row.cost,
             sources=row.sources,

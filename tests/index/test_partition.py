@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 
 def record(name: str) -> Record:
     """A record of which only the name matters."""
-    return Record(name, name.encode(), b"scope", "code", name, 0.0, None, 0)
+    return Record.of(name, name.encode(), b"scope", "code", name, 0.0, None, 0)
 
 
 def unit(rng: np.random.Generator, count: int, dimensions: int = D) -> Floats:

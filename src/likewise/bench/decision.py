@@ -92,7 +92,7 @@ def _nearest(prompts: list[Prompt], embedder: HashingEmbedder) -> list[list[Matc
     vectors = embedder.embed([prompt.text for prompt in prompts])
     partition = Partition(_DIMENSIONS)
     records = [
-        Record(str(n), b"", b"", _NAME, p.text, 0.0, None, 0, answer_digest(p.answer_key))
+        Record.of(str(n), b"", b"", _NAME, p.text, 0.0, None, 0, answer_digest(p.answer_key))
         for n, p in enumerate(prompts)
     ]
     partition.add(records, vectors)

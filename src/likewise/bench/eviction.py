@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from likewise.bench.prompts import Prompt
-from likewise.eviction import DEFAULT_EVICTION, POLICIES, Eviction, Protecting
+from likewise.eviction import DEFAULT_EVICTION, POLICIES, Eviction, Named, Protecting
 from likewise.rebuild import Progress
 
 CAPACITIES = (0.05, 0.10, 0.25)
@@ -97,7 +97,7 @@ def measure(
         room = int(capacity * footprint)
         row = found[f"{capacity:.2f}"] = {}
         for name, make in makers.items():
-            row[name] = _shares(stream, _hits(stream, make(), room))
+            row[name] = _shares(stream, _hits(stream, Named(make()), room))
             progress(done := done + 1, steps)
         foreseen = [_shares(stream, _foreseen(stream, room, by_size=way)) for way in (False, True)]
         row["belady"] = {name: max(way[name] for way in foreseen) for name in foreseen[0]}
@@ -113,11 +113,11 @@ def _interleaved(parts: Sequence[Sequence[Asked]], rng: random.Random) -> list[A
     return [next(queues[turn]) for turn in turns]
 
 
-def _hits(stream: Iterable[Asked], policy: Eviction, room: int) -> list[bool]:
+def _hits(stream: Iterable[Asked], policy: Named, room: int) -> list[bool]:
     """Return which requests a cache of ``room`` bytes under a policy answers."""
     hits = []
     for asked in stream:
-        hit = asked.key in policy.items
+        hit = asked.key in policy.places
         hits.append(hit)
         if hit:
             policy.touch(asked.key)

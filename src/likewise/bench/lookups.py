@@ -252,7 +252,7 @@ def _fill(cache: Cache, rows: Vectors, places: range, known: dict[int, str]) -> 
 def _record(place: int, scope: bytes) -> Record:
     name = str(place)
     key = scope[:16] + place.to_bytes(16, "big")
-    return Record(name, key, scope, _NAME, f"question {name}", time.time(), None, 0)
+    return Record.of(name, key, scope, _NAME, f"question {name}", time.time(), None, 0)
 
 
 def _unit(vectors: Any) -> Vectors:

@@ -29,6 +29,7 @@ from likewise.bench.prompts import (
     sample,
 )
 from likewise.cli.bench_peers import peers
+from likewise.cli.bench_scale import scale
 from likewise.cli.bench_speed import speed
 from likewise.cli.output import (
     JsonOption,
@@ -371,6 +372,7 @@ def breakeven(
 
 
 app.command("peers")(peers)
+app.command("scale")(scale)
 app.command("speed")(speed)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from likewise.eviction.base import Eviction
+from likewise.eviction.base import Eviction, Named
 from likewise.eviction.frequency import Gdsf, Lfu, WTinyLfu
 from likewise.eviction.queues import Lru, S3Fifo, S3Gdsf, Sieve
 from likewise.eviction.returns import Protecting
@@ -40,4 +40,12 @@ def eviction_of(name: str) -> Eviction:
     return Protecting(inner) if name.endswith(RETURNS) else inner
 
 
-__all__ = ["DEFAULT_EVICTION", "POLICIES", "RETURNS", "Eviction", "Protecting", "eviction_of"]
+__all__ = [
+    "DEFAULT_EVICTION",
+    "POLICIES",
+    "RETURNS",
+    "Eviction",
+    "Named",
+    "Protecting",
+    "eviction_of",
+]

@@ -2,110 +2,116 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import OrderedDict
-
-from likewise.eviction.base import Eviction, Item, Name
+from likewise.eviction.base import Eviction, Heap, Queue, links
 
 _WINDOW_SHARE = 0.01
 _PROTECTED_SHARE = 0.8
 _SAMPLE = 10
-_STALE_SHARE = 4
+
+_WINDOW, _PROBATION, _PROTECTED = 1, 2, 3
 
 
-class _Heaped(Eviction):
-    """Entries by a key that may rise; the lowest goes. Old keys stay in the heap until met."""
+class Lfu(Eviction):
+    """The entry asked for least often goes; of several the one that waited longest."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._heap: list[tuple[float, int, Name]] = []
-        self._key: dict[Name, tuple[float, int]] = {}
-        self._turn = 0
+        self._heap = Heap(self.columns)
 
-    def _put(self, name: Name, key: float) -> None:
-        self._turn += 1
-        self._key[name] = (key, self._turn)
-        heapq.heappush(self._heap, (key, self._turn, name))
-        if len(self._heap) > _STALE_SHARE * len(self._key) + 64:
-            self._heap = [(key, turn, name) for name, (key, turn) in self._key.items()]
-            heapq.heapify(self._heap)
+    def _added(self, place: int) -> None:
+        self._heap.put(place, 0.0)
 
-    def _removed(self, name: Name) -> None:
-        del self._key[name]
+    def _touched(self, place: int) -> None:
+        self._heap.put(place, self._heap.key(place) + 1.0)
 
-    def _lowest(self) -> tuple[Name, float]:
-        while True:
-            key, turn, name = heapq.heappop(self._heap)
-            if self._key.get(name) == (key, turn):
-                del self._key[name]
-                return name, key
+    def _blamed(self, place: int) -> None:
+        self._heap.put(place, 0.0)
+
+    def _removed(self, place: int) -> None:
+        self._heap.remove(place)
+
+    def _chosen(self) -> int:
+        return self._heap.pop()
 
 
-class Lfu(_Heaped):
-    """The entry asked for least often goes; of several the one that waited longest."""
-
-    def _added(self, name: Name) -> None:
-        self._put(name, 0.0)
-
-    def _touched(self, name: Name) -> None:
-        self._put(name, self._key[name][0] + 1.0)
-
-    def _blamed(self, name: Name) -> None:
-        self._put(name, 0.0)
-
-    def _chosen(self) -> Name:
-        return self._lowest()[0]
-
-
-class Gdsf(_Heaped):
+class Gdsf(Eviction):
     """The entry with the lowest ``H = L + F C / S`` goes: GreedyDual-Size-Frequency.
 
     L. Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching
     Policy", HP Labs 1998. F is how often it was asked for, C what it costs to make it again, S its
     bytes, and L the H of what went last: what was not asked for since long falls behind by itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ranked = Ranked(self)
+
+    def _added(self, place: int) -> None:
+        self._ranked.add(place)
+
+    def _touched(self, place: int) -> None:
+        self._ranked.touch(place)
+
+    def _resized(self, place: int, before: int) -> None:
+        self._ranked.rank(place)
+
+    def _blamed(self, place: int) -> None:
+        self._ranked.blame(place)
+
+    def _removed(self, place: int) -> None:
+        self._ranked.remove(place)
+
+    def _chosen(self) -> int:
+        return self._ranked.pop()
+
+
+class Ranked:
+    """Some of a policy's entries by their H, see ``Gdsf``.
 
     ``power`` is that of ``C / S``: at 1 it is as published and saves the most cost, at 0 every
     entry counts alike and the most are hit.
     """
 
-    def __init__(self, power: float = 1.0) -> None:
-        super().__init__()
+    def __init__(self, of: Eviction, power: float = 1.0) -> None:
+        self._sizes, self._costs = of.sizes, of.costs
         self._power = power
-        self._asked: dict[Name, int] = {}
+        self._heap = Heap(of.columns)
+        self._asked = of.columns.whole("I")
         self._level = 0.0
 
-    def _added(self, name: Name) -> None:
-        self._asked[name] = 1
-        self._rank(name)
+    def __len__(self) -> int:
+        return len(self._heap)
 
-    def touch(self, name: Name, *, times: int = 1) -> None:
-        """See ``Eviction.touch``; for so many times at once."""
-        if name in self.items and times:
-            self._asked[name] += times
-            self._rank(name)
+    def add(self, place: int) -> None:
+        """Let a new entry in."""
+        self._asked[place] = 1
+        self.rank(place)
 
-    def _touched(self, name: Name) -> None:
-        self.touch(name)
+    def touch(self, place: int, *, times: int = 1) -> None:
+        """Count how often an entry was asked for."""
+        if times:
+            self._asked[place] += times
+            self.rank(place)
 
-    def _resized(self, name: Name, before: Item) -> None:
-        self._rank(name)
+    def blame(self, place: int) -> None:
+        """Forget what an entry was asked for."""
+        self._asked[place] = 0
+        self.rank(place)
 
-    def _blamed(self, name: Name) -> None:
-        self._asked[name] = 0
-        self._rank(name)
+    def rank(self, place: int) -> None:
+        """Put an entry where it belongs."""
+        worth = (self._costs[place] / self._sizes[place]) ** self._power
+        self._heap.put(place, self._level + self._asked[place] * worth)
 
-    def _removed(self, name: Name) -> None:
-        super()._removed(name)
-        del self._asked[name]
+    def remove(self, place: int) -> None:
+        """Take an entry out."""
+        self._heap.remove(place)
 
-    def _chosen(self) -> Name:
-        name, self._level = self._lowest()
-        del self._asked[name]
-        return name
-
-    def _rank(self, name: Name) -> None:
-        item = self.items[name]
-        self._put(name, self._level + self._asked[name] * (item.cost / item.size) ** self._power)
+    def pop(self) -> int:
+        """Take the lowest entry out and return it."""
+        place = self._heap.pop()
+        self._level = self._heap.key(place)
+        return place
 
 
 class WTinyLfu(Eviction):
@@ -118,69 +124,78 @@ class WTinyLfu(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._window: OrderedDict[Name, None] = OrderedDict()
-        self._probation: OrderedDict[Name, None] = OrderedDict()
-        self._protected: OrderedDict[Name, None] = OrderedDict()
+        both = links(self.columns)
+        self._window, self._probation, self._protected = Queue(both), Queue(both), Queue(both)
+        self._part = self.columns.whole("b")
         self._window_bytes = 0
-        self._newest: Name | None = None
+        self._newest = -1
         """What entered the main part last, and may have to leave it again."""
-        self._counts: dict[Name, int] = {}
+        self._counts: dict[int, int] = {}
         self._counted = 0
 
-    def _added(self, name: Name) -> None:
-        self._count(name)
-        self._window[name] = None
-        self._window_bytes += self.items[name].size
+    def _added(self, place: int) -> None:
+        self._count_one(place)
+        self._put(_WINDOW, place)
+        self._window_bytes += self.sizes[place]
         while len(self._window) > 1 and self._window_bytes > _WINDOW_SHARE * self.bytes:
-            self._newest, _ = self._window.popitem(last=False)
-            self._window_bytes -= self.items[self._newest].size
-            self._probation[self._newest] = None
+            self._newest = self._window.pop()
+            self._window_bytes -= self.sizes[self._newest]
+            self._put(_PROBATION, self._newest)
 
-    def _resized(self, name: Name, before: Item) -> None:
-        if name in self._window:
-            self._window_bytes += self.items[name].size - before.size
+    def _resized(self, place: int, before: int) -> None:
+        if self._part[place] == _WINDOW:
+            self._window_bytes += self.sizes[place] - before
 
-    def _touched(self, name: Name) -> None:
-        self._count(name)
-        if name in self._window:
-            self._window.move_to_end(name)
-        elif name in self._protected:
-            self._protected.move_to_end(name)
+    def _touched(self, place: int) -> None:
+        self._count_one(place)
+        part = self._part[place]
+        if part == _PROBATION:
+            self._probation.remove(place)
+            self._put(_PROTECTED, place)
+            if len(self._protected) > _PROTECTED_SHARE * len(self):
+                self._put(_PROBATION, self._protected.pop())
         else:
-            del self._probation[name]
-            self._protected[name] = None
-            if len(self._protected) > _PROTECTED_SHARE * len(self.items):
-                self._probation[self._protected.popitem(last=False)[0]] = None
+            self._queue(part).renew(place)
 
-    def _blamed(self, name: Name) -> None:
-        self._counts.pop(name, None)
+    def _blamed(self, place: int) -> None:
+        self._counts.pop(self.marks[place], None)
 
-    def _removed(self, name: Name) -> None:
-        if name in self._window:
-            del self._window[name]
-            self._window_bytes -= self.items[name].size
-        elif name in self._probation:
-            del self._probation[name]
-        else:
-            del self._protected[name]
+    def _removed(self, place: int) -> None:
+        part = self._part[place]
+        self._queue(part).remove(place)
+        if part == _WINDOW:
+            self._window_bytes -= self.sizes[place]
+        if place == self._newest:
+            self._newest = -1  # its place may be another's soon
 
-    def _chosen(self) -> Name:
-        if not self._probation and not self._protected:
-            name, _ = self._window.popitem(last=False)
-            self._window_bytes -= self.items[name].size
-            return name
-        main = self._probation or self._protected
-        victim, newest = next(iter(main)), self._newest
-        if newest is not None and newest in self._probation:
-            self._newest = None
-            if self._counts.get(newest, 0) <= self._counts.get(victim, 0):
+    def _chosen(self) -> int:
+        main = self._probation if len(self._probation) else self._protected
+        if not len(main):
+            place = self._window.pop()
+            self._window_bytes -= self.sizes[place]
+            return place
+        victim, newest = main.first, self._newest
+        if newest >= 0 and self._part[newest] == _PROBATION:
+            self._newest = -1
+            counts, marks = self._counts, self.marks
+            if counts.get(marks[newest], 0) <= counts.get(marks[victim], 0):
                 victim = newest
-        del main[victim]
+        if victim == self._newest:
+            self._newest = -1
+        main.remove(victim)
         return victim
 
-    def _count(self, name: Name) -> None:
-        self._counts[name] = self._counts.get(name, 0) + 1
+    def _queue(self, part: int) -> Queue:
+        return (self._window, self._probation, self._protected)[part - 1]
+
+    def _put(self, part: int, place: int) -> None:
+        self._part[place] = part
+        self._queue(part).push(place)
+
+    def _count_one(self, place: int) -> None:
+        mark = self.marks[place]
+        self._counts[mark] = self._counts.get(mark, 0) + 1
         self._counted += 1
-        if self._counted >= _SAMPLE * max(len(self.items), 16):
+        if self._counted >= _SAMPLE * max(len(self), 16):
             self._counts = {n: count // 2 for n, count in self._counts.items() if count > 1}
             self._counted //= 2

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from array import array
 
-from likewise.eviction.base import Eviction, Item, Name
-from likewise.eviction.frequency import Gdsf
+from likewise.eviction.base import Eviction, Queue, links
+from likewise.eviction.frequency import Ranked
+from likewise.slots import Slots
 
 _SMALL_SHARE = 0.1
 _MOST_COUNTED = 3
 _MAIN_SMALL_SHARE, _MAIN_GHOSTS, _MAIN_POWER = 0.02, 0.5, 0.5
 """Of ``S3Gdsf``."""
+
+_SMALL, _MAIN = 1, 2
+
+_SPARE_GHOSTS = 64
+"""Beyond twice those remembered: how many marks are kept that are not."""
 
 
 class Lru(Eviction):
@@ -18,19 +24,19 @@ class Lru(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._order: OrderedDict[Name, None] = OrderedDict()
+        self._order = Queue(links(self.columns))
 
-    def _added(self, name: Name) -> None:
-        self._order[name] = None
+    def _added(self, place: int) -> None:
+        self._order.push(place)
 
-    def _touched(self, name: Name) -> None:
-        self._order.move_to_end(name)
+    def _touched(self, place: int) -> None:
+        self._order.renew(place)
 
-    def _removed(self, name: Name) -> None:
-        del self._order[name]
+    def _removed(self, place: int) -> None:
+        self._order.remove(place)
 
-    def _chosen(self) -> Name:
-        return self._order.popitem(last=False)[0]
+    def _chosen(self) -> int:
+        return self._order.pop()
 
 
 class Sieve(Eviction):
@@ -42,67 +48,79 @@ class Sieve(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._before: dict[Name, Name | None] = {}
-        self._after: dict[Name, Name | None] = {}
-        self._oldest: Name | None = None
-        self._newest: Name | None = None
-        self._hand: Name | None = None
-        self._visited: set[Name] = set()
+        self._order = Queue(links(self.columns))
+        self._visited = self.columns.whole("b")
+        self._hand = -1
 
-    def _added(self, name: Name) -> None:
-        self._before[name], self._after[name] = self._newest, None
-        if self._newest is not None:
-            self._after[self._newest] = name
-        self._newest = name
-        if self._oldest is None:
-            self._oldest = name
+    def _added(self, place: int) -> None:
+        self._visited[place] = 0
+        self._order.push(place)
 
-    def _touched(self, name: Name) -> None:
-        self._visited.add(name)
+    def _touched(self, place: int) -> None:
+        self._visited[place] = 1
 
-    def _blamed(self, name: Name) -> None:
-        self._visited.discard(name)
+    def _blamed(self, place: int) -> None:
+        self._visited[place] = 0
 
-    def _removed(self, name: Name) -> None:
-        before, after = self._before.pop(name), self._after.pop(name)
-        if before is None:
-            self._oldest = after
-        else:
-            self._after[before] = after
-        if after is None:
-            self._newest = before
-        else:
-            self._before[after] = before
-        if self._hand == name:
-            self._hand = after
-        self._visited.discard(name)
+    def _removed(self, place: int) -> None:
+        if self._hand == place:
+            self._hand = self._order.behind(place)
+        self._order.remove(place)
 
-    def _chosen(self) -> Name:
-        place = self._hand or self._oldest
-        while place in self._visited:
-            self._visited.discard(place)
-            place = self._after[place] or self._oldest
-        assert place is not None  # noqa: S101 - the base asks only while there are entries
+    def _chosen(self) -> int:
+        place = self._order.first if self._hand < 0 else self._hand
+        while self._visited[place]:
+            self._visited[place] = 0
+            behind = self._order.behind(place)
+            place = self._order.first if behind < 0 else behind
         self._hand = place
         self._removed(place)
         return place
 
 
 class Ghosts:
-    """Names of entries that went without being asked for, at most as many as there are entries."""
+    """Marks of entries that went without being asked for, at most as many as there are entries."""
 
     def __init__(self) -> None:
-        self._names: OrderedDict[Name, None] = OrderedDict()
+        self._marks = array("Q")
+        """Oldest first; of what was taken out or forgotten some are left, see ``_first``."""
+        self._first = 0
+        self._known = Slots(self._marks.__getitem__)
 
-    def add(self, name: Name, *, most: int) -> None:
-        """Remember a name, and forget the oldest beyond ``most``."""
-        self._names[name] = None
-        while len(self._names) > max(most, 1):
-            self._names.popitem(last=False)
+    def add(self, mark: int, *, most: int) -> None:
+        """Remember a mark, and forget the oldest beyond ``most``."""
+        if self._find(mark) >= 0:
+            return
+        self._known.add(mark, len(self._marks))
+        self._marks.append(mark)
+        while self._known.live > max(most, 1):
+            oldest = self._marks[self._first]
+            if self._find(oldest) == self._first:
+                self._known.remove(oldest, self._first)
+            self._first += 1
+        if len(self._marks) > _SPARE_GHOSTS + 2 * self._known.live:
+            self._compact()
 
-    def take(self, name: Name) -> bool:
-        """Return whether a name is remembered, and forget it."""
-        return self._names.pop(name, "") is None
+    def take(self, mark: int) -> bool:
+        """Return whether a mark is remembered, and forget it."""
+        found = self._find(mark)
+        if found >= 0:
+            self._known.remove(mark, found)
+        return found >= 0
+
+    def _find(self, mark: int) -> int:
+        marks = self._marks
+        return self._known.find(mark, lambda number: marks[number] == mark)
+
+    def _compact(self) -> None:
+        """Leave out the marks that are not remembered any more."""
+        left = array("Q", [m for n, m in enumerate(self._marks) if self._find(m) == n])
+        del self._marks[:]
+        self._marks.extend(left)
+        self._first = 0
+        self._known = Slots(self._marks.__getitem__)
+        for number, mark in enumerate(left):
+            self._known.add(mark, number)
 
 
 class S3Fifo(Eviction):
@@ -115,54 +133,57 @@ class S3Fifo(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._small: OrderedDict[Name, None] = OrderedDict()
-        self._main: OrderedDict[Name, None] = OrderedDict()
+        both = links(self.columns)
+        self._small, self._main = Queue(both), Queue(both)
+        self._part = self.columns.whole("b")
+        self._asked = self.columns.whole("b")
         self._small_bytes = 0
         self._ghosts = Ghosts()
-        self._asked: dict[Name, int] = {}
 
-    def _added(self, name: Name) -> None:
-        self._asked[name] = 0
-        if self._ghosts.take(name):
-            self._main[name] = None
+    def _added(self, place: int) -> None:
+        self._asked[place] = 0
+        if self._ghosts.take(self.marks[place]):
+            self._part[place] = _MAIN
+            self._main.push(place)
         else:
-            self._small[name] = None
-            self._small_bytes += self.items[name].size
+            self._part[place] = _SMALL
+            self._small.push(place)
+            self._small_bytes += self.sizes[place]
 
-    def _resized(self, name: Name, before: Item) -> None:
-        if name in self._small:
-            self._small_bytes += self.items[name].size - before.size
+    def _resized(self, place: int, before: int) -> None:
+        if self._part[place] == _SMALL:
+            self._small_bytes += self.sizes[place] - before
 
-    def _touched(self, name: Name) -> None:
-        self._asked[name] = min(self._asked[name] + 1, _MOST_COUNTED)
+    def _touched(self, place: int) -> None:
+        self._asked[place] = min(self._asked[place] + 1, _MOST_COUNTED)
 
-    def _blamed(self, name: Name) -> None:
-        self._asked[name] = 0
+    def _blamed(self, place: int) -> None:
+        self._asked[place] = 0
 
-    def _removed(self, name: Name) -> None:
-        del self._asked[name]
-        if name in self._small:
-            del self._small[name]
-            self._small_bytes -= self.items[name].size
+    def _removed(self, place: int) -> None:
+        if self._part[place] == _SMALL:
+            self._small.remove(place)
+            self._small_bytes -= self.sizes[place]
         else:
-            del self._main[name]
+            self._main.remove(place)
 
-    def _chosen(self) -> Name:
-        while self._small and (self._small_bytes > _SMALL_SHARE * self.bytes or not self._main):
-            name, _ = self._small.popitem(last=False)
-            self._small_bytes -= self.items[name].size
-            if not self._asked[name]:
-                del self._asked[name]
-                self._ghosts.add(name, most=len(self.items))
-                return name
-            self._main[name] = None
+    def _chosen(self) -> int:
+        while len(self._small) and (
+            self._small_bytes > _SMALL_SHARE * self.bytes or not len(self._main)
+        ):
+            place = self._small.pop()
+            self._small_bytes -= self.sizes[place]
+            if not self._asked[place]:
+                self._ghosts.add(self.marks[place], most=len(self))
+                return place
+            self._part[place] = _MAIN
+            self._main.push(place)
         while True:
-            name, _ = self._main.popitem(last=False)
-            if not self._asked[name]:
-                del self._asked[name]
-                return name
-            self._asked[name] -= 1
-            self._main[name] = None
+            place = self._main.pop()
+            if not self._asked[place]:
+                return place
+            self._asked[place] -= 1
+            self._main.push(place)
 
 
 class S3Gdsf(Eviction):
@@ -175,53 +196,59 @@ class S3Gdsf(Eviction):
 
     def __init__(self) -> None:
         super().__init__()
-        self._small: OrderedDict[Name, int] = OrderedDict()
+        self._small = Queue(links(self.columns))
+        self._part = self.columns.whole("b")
+        self._asked = self.columns.whole("I")
+        """Of those in the small queue."""
         self._small_bytes = 0
-        self._main = Gdsf(power=_MAIN_POWER)
+        self._main = Ranked(self, power=_MAIN_POWER)
         self._ghosts = Ghosts()
 
-    def _added(self, name: Name) -> None:
-        if self._ghosts.take(name):
-            self._main.add(name, *self.items[name])
+    def _added(self, place: int) -> None:
+        if self._ghosts.take(self.marks[place]):
+            self._part[place] = _MAIN
+            self._main.add(place)
         else:
-            self._small[name] = 0
-            self._small_bytes += self.items[name].size
+            self._part[place] = _SMALL
+            self._asked[place] = 0
+            self._small.push(place)
+            self._small_bytes += self.sizes[place]
 
-    def _resized(self, name: Name, before: Item) -> None:
-        if name in self._small:
-            self._small_bytes += self.items[name].size - before.size
+    def _resized(self, place: int, before: int) -> None:
+        if self._part[place] == _SMALL:
+            self._small_bytes += self.sizes[place] - before
         else:
-            self._main.resize(name, *self.items[name])
+            self._main.rank(place)
 
-    def _touched(self, name: Name) -> None:
-        if name in self._small:
-            self._small[name] += 1
+    def _touched(self, place: int) -> None:
+        if self._part[place] == _SMALL:
+            self._asked[place] += 1
         else:
-            self._main.touch(name)
+            self._main.touch(place)
 
-    def _blamed(self, name: Name) -> None:
-        if name in self._small:
-            self._small[name] = 0
+    def _blamed(self, place: int) -> None:
+        if self._part[place] == _SMALL:
+            self._asked[place] = 0
         else:
-            self._main.blame(name)
+            self._main.blame(place)
 
-    def _removed(self, name: Name) -> None:
-        if name in self._small:
-            del self._small[name]
-            self._small_bytes -= self.items[name].size
+    def _removed(self, place: int) -> None:
+        if self._part[place] == _SMALL:
+            self._small.remove(place)
+            self._small_bytes -= self.sizes[place]
         else:
-            self._main.remove(name)
+            self._main.remove(place)
 
-    def _chosen(self) -> Name:
-        while self._small and (
-            self._small_bytes > _MAIN_SMALL_SHARE * self.bytes or not self._main
+    def _chosen(self) -> int:
+        while len(self._small) and (
+            self._small_bytes > _MAIN_SMALL_SHARE * self.bytes or not len(self._main)
         ):
-            name, asked = self._small.popitem(last=False)
-            item = self.items[name]
-            self._small_bytes -= item.size
-            if not asked:
-                self._ghosts.add(name, most=int(_MAIN_GHOSTS * len(self.items)))
-                return name
-            self._main.add(name, *item)
-            self._main.touch(name, times=asked)
-        return self._main.evict()
+            place = self._small.pop()
+            self._small_bytes -= self.sizes[place]
+            if not self._asked[place]:
+                self._ghosts.add(self.marks[place], most=int(_MAIN_GHOSTS * len(self)))
+                return place
+            self._part[place] = _MAIN
+            self._main.add(place)
+            self._main.touch(place, times=self._asked[place])
+        return self._main.pop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from likewise.eviction.base import Eviction, Item, Name
+from likewise.eviction.base import Eviction
 
 _MOST_SPARED = 4
 _PATIENCE = 2.0
@@ -20,45 +20,53 @@ class Protecting(Eviction):
     def __init__(self, inner: Eviction) -> None:
         super().__init__()
         self._inner = inner
+        # An entry has one place, the inner policy's.
+        self.columns = inner.columns
+        self.names, self.marks = inner.names, inner.marks
+        self.sizes, self.costs = inner.sizes, inner.costs
         self._now = 0
-        self._asked: dict[Name, tuple[int, int, int]] = {}
-        """First and last time, and how often, by name."""
+        self._first, self._last = self.columns.whole("q"), self.columns.whole("q")
+        self._times = self.columns.whole("I")
 
-    def _added(self, name: Name) -> None:
+    def _added(self, place: int) -> None:
+        self._forget(place, self._now + 1)
+        self._inner.enter(place)
+
+    def resize(self, place: int, size: int, cost: float) -> None:
+        """See ``Eviction.resize``."""
+        self._inner.resize(place, size, cost)
+        self.bytes = self._inner.bytes
+
+    def _touched(self, place: int) -> None:
         self._now += 1
-        self._asked[name] = (self._now, self._now, 1)
-        self._inner.add(name, *self.items[name])
+        self._last[place] = self._now
+        self._times[place] += 1
+        self._inner.touch(place)
 
-    def _resized(self, name: Name, before: Item) -> None:
-        self._inner.resize(name, *self.items[name])
+    def _blamed(self, place: int) -> None:
+        self._forget(place, self._now)
+        self._inner.blame(place)
 
-    def _touched(self, name: Name) -> None:
-        self._now += 1
-        first, _, count = self._asked[name]
-        self._asked[name] = (first, self._now, count + 1)
-        self._inner.touch(name)
+    def _removed(self, place: int) -> None:
+        self._inner.withdraw(place)
 
-    def _blamed(self, name: Name) -> None:
-        self._asked[name] = (self._now, self._now, 1)
-        self._inner.blame(name)
-
-    def _removed(self, name: Name) -> None:
-        del self._asked[name]
-        self._inner.remove(name)
-
-    def _chosen(self) -> Name:
-        name = self._inner.evict()
+    def _chosen(self) -> int:
+        place = self._inner.choose()
         for _ in range(_MOST_SPARED):
-            if not len(self._inner) or not self._returns(name):
+            if not len(self._inner) or not self._returns(place):
                 break
-            spared, name = name, self._inner.evict()
-            self._inner.add(spared, *self.items[spared])
+            spared, place = place, self._inner.choose()
+            self._inner.enter(spared)
             self._inner.touch(spared)
-        del self._asked[name]
-        return name
+        return place
 
-    def _returns(self, name: Name) -> bool:
-        first, last, count = self._asked[name]
-        if count < 3:
+    def _forget(self, place: int, now: int) -> None:
+        self._now = now
+        self._first[place] = self._last[place] = now
+        self._times[place] = 1
+
+    def _returns(self, place: int) -> bool:
+        first, last, times = self._first[place], self._last[place], self._times[place]
+        if times < 3:
             return False
-        return self._now - last < _PATIENCE * (last - first) / (count - 1)
+        return self._now - last < _PATIENCE * (last - first) / (times - 1)

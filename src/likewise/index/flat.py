@@ -56,6 +56,12 @@ class Flat:
         coded_bytes = 0 if view.codes is None else view.codes.nbytes + 4 * len(view.codes)
         return view.vectors.nbytes + coded_bytes
 
+    @property
+    def rows(self) -> NDArray[np.float16]:
+        """Every row as it is kept."""
+        view = self._view
+        return view.vectors[: view.used]
+
     def add(self, vectors: Vectors) -> int:
         """Append ``(n, dimensions)`` vectors; return the label of the first."""
         view = self._view

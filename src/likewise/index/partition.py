@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from likewise.embed import Vectors
 from likewise.index.codes import Codes
@@ -21,6 +24,19 @@ _COMPACT_LEAST = 64
 _FEW = 8
 _MANY = 64
 Match = tuple[Record, float]
+
+
+class Captured(NamedTuple):
+    """A partition as it was at one moment, but for its records and what is in a graph's file.
+
+    A row that is removed later may be zeros in it.
+    """
+
+    rows: int
+    removed: int
+    flat: NDArray[np.float16] | None
+    sketches: Codes | None
+    missing: int
 
 
 class Partition:
@@ -90,6 +106,48 @@ class Partition:
         self._removed += 1
         if self._removed >= max(_COMPACT_LEAST, _COMPACT_SHARE * len(rows)):
             self._rebuild()
+
+    def captured(self, graph: Callable[[], Path]) -> Captured:
+        """Return what a snapshot needs; a graph is saved to the file that ``graph`` names."""
+        index, rows = self._state
+        if isinstance(index, Hnsw):
+            index.save(graph())
+        sketches = self._sketches
+        return Captured(
+            len(rows),
+            self._removed,
+            index.rows if isinstance(index, Flat) else None,
+            None if sketches is None else sketches.rows,
+            0 if sketches is None else sketches.missing,
+        )
+
+    def restore(self, was: Captured, graph: Any, records: list[Record | None]) -> None:
+        """Make a new partition what another was; ``graph`` are the bytes of its file, if any.
+
+        ``records`` are its rows.
+
+        Raises:
+            ValueError: The parts do not fit.
+        """
+        index: Flat | Hnsw
+        if was.flat is None:
+            index = Hnsw.mapped(self._dimensions, graph, was.rows)
+        else:
+            index = Flat(self._dimensions, capacity=was.rows)
+            index.add(was.flat.astype(np.float32))
+        self._state = (index, records)
+        self._removed = was.removed
+        if was.sketches is not None:
+            self._sketches = Sketches.of(was.sketches, was.missing)
+        if records.count(None) != was.removed:
+            msg = "a partition has other rows than it had"
+            raise ValueError(msg)
+
+    def load(self) -> None:
+        """Load a graph that is mapped, as the first writer else would."""
+        index = self._state[0]
+        if isinstance(index, Hnsw):
+            index.load()
 
     def search(
         self, vector: Vectors, *, floor: float, usable: Callable[[Record, float], bool]

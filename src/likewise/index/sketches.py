@@ -62,6 +62,24 @@ class Sketches:
         new._view = _View(codes[labels], len(labels), missing)
         return new
 
+    @property
+    def rows(self) -> Codes:
+        """The codes of every row."""
+        view = self._view
+        return view.codes[: view.used]
+
+    @property
+    def missing(self) -> int:
+        """How many rows are not known."""
+        return self._view.missing
+
+    @classmethod
+    def of(cls, codes: Codes, missing: int) -> Sketches:
+        """Return sketches made of their codes."""
+        new = cls(codes.shape[1])
+        new._view = _View(codes, len(codes), missing)
+        return new
+
     def nearest(self, sketch: Codes) -> float:
         """Return the greatest cosine of a coded sketch, int8 ``(dimensions,)``, with any row.
 

@@ -268,6 +268,6 @@ class _Place:
         """Store a question, the one at place ``number`` of the stream, with its answer."""
         entry_id = str(number)
         digest = answer_digest(answered.answer_key)
-        record = Record(entry_id, b"", b"", "", answered.text, 0.0, None, 0, digest)
+        record = Record.of(entry_id, b"", b"", "", answered.text, 0.0, None, 0, digest)
         self._partition.add([record], vector[None])
         self._answers[entry_id] = answered.answer_key
