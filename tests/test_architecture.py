@@ -24,9 +24,9 @@ INNER_ORDER = [
     *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
     "freshness", "classify", "index", "stores", "schema", "config", "overrides", "vectors", "pools",
     "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep",
-    "rowreader", "rebuild", "following", "learn", "teaching", "lookup", "beginning", "fetching",
-    "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening", "explain", "front",
-    "aio", "cache",
+    "rowreader", "rebuild", "following", "filling", "learn", "teaching", "lookup", "beginning",
+    "fetching", "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening", "explain",
+    "front", "aio", "cache",
 ]  # fmt: skip
 
 

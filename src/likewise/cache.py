@@ -35,7 +35,8 @@ class Cache(Front):
     Safe to use from many threads. A fault of the cache makes ``check`` a miss, never an error.
 
     Args:
-        store: A ``Store``, or the URL of one: ``sqlite:///FILE`` or ``memory://``.
+        store: A ``Store``, or the URL of one: ``sqlite:///FILE``, ``redis://HOST``,
+            ``postgresql://HOST/DATABASE`` or ``memory://``.
         embedder: An ``Embedder``, or the name of one; the default is ``all-MiniLM-L6-v2``.
         categories: Policies put beside the built-in ones, or in place of those of the same name;
             one named ``default`` is that of every category not listed. ``Policies`` instead are
@@ -51,6 +52,8 @@ class Cache(Front):
         learning: Whether, or on which terms, to learn from answers which entries may be reused.
         judge: Tells whether two answers serve the same question: a ``Judge``, or a function of
             question, stored answer and fresh answer; without one equal answers do.
+        snapshots: Folder for the index, so that the next start need not build it anew; ``"auto"``
+            is beside a file of SQLite, else in the cache folder; ``None`` keeps none.
 
     Raises:
         ConfigError: An argument is wrong.

@@ -205,6 +205,13 @@ class LoadSettings(msgspec.Struct, kw_only=True):
     metrics_every: Duration = "2s"
 
 
+class IndexSettings(msgspec.Struct, kw_only=True):
+    """The index in memory, and what of it is kept on disk for the next start."""
+
+    snapshot: str = "auto"
+    snapshot_every: Duration = "5m"
+
+
 class LedgerSettings(msgspec.Struct, kw_only=True):
     """How costs and savings are weighed, and what follows."""
 
@@ -229,6 +236,7 @@ class Settings(msgspec.Struct, kw_only=True):
     store: str = DEFAULT_STORE
     max_entries: int = DEFAULT_MAX_ENTRIES
     max_bytes: int | str | None = None
+    index: IndexSettings = msgspec.field(default_factory=IndexSettings)
     embedding: EmbeddingSettings = msgspec.field(default_factory=EmbeddingSettings)
     defaults: PolicySettings = msgspec.field(default_factory=PolicySettings)
     categories: dict[str, PolicySettings] = msgspec.field(default_factory=dict)
@@ -418,6 +426,7 @@ def _check_timeouts(settings: Settings) -> None:
     seconds(settings.upstream.timeout, what="upstream.timeout")
     seconds(settings.upstream.connect_timeout, what="upstream.connect_timeout")
     seconds(settings.ledger.retry, what="ledger.retry")
+    seconds(settings.index.snapshot_every, what="index.snapshot_every")
     for name in (
         "target_latency",
         "target_first_token",

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,6 +39,7 @@ from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.fetching import Fetcher
+from likewise.filling import PURGED_MEMO, Filling
 from likewise.following import Following
 from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.gate import Coarse, Gate
@@ -74,10 +76,11 @@ from likewise.policy import (
     threshold_of,
 )
 from likewise.pools import Room, room_of
-from likewise.rebuild import Progress, rebuild
+from likewise.rebuild import Progress
 from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
 from likewise.rowreader import RowReader
+from likewise.snapshots import Snapshots
 from likewise.sources import NO_SOURCES, Versions
 from likewise.stats import Stats
 from likewise.stores import Store
@@ -119,6 +122,9 @@ class Engine:
         load: How the pressure on a model is found.
         adapting: How far policies follow it.
         follow: Whether to follow what others do to a store that is shared.
+        snapshots: Where the index is kept for the next start; ``None`` keeps none.
+        snapshot_every_s: Least seconds between two snapshots.
+        aside: Whether to serve requests while a large index is still filled.
 
     Raises:
         ConfigError: The verifier was fitted with another embedder.
@@ -149,6 +155,9 @@ class Engine:
         load: LoadTerms | None = None,
         adapting: Adapting = STEADY,
         follow: bool = True,
+        snapshots: Path | None = None,
+        snapshot_every_s: float = 300.0,
+        aside: bool = False,
     ) -> None:
         self.store = store
         self.embedder = embedder
@@ -184,17 +193,6 @@ class Engine:
             room=lambda: self.room,
             grace_of=self._grace_of,
             forgotten=self._forgotten,
-        )
-        sketches = None if sketcher is None else sketcher.sketch
-        mark = store.mark()
-        rebuild(
-            self.catalog,
-            store,
-            embedder=embedder.name,
-            sketches=sketches,
-            now=clock(),
-            grace_of=self._grace_of,
-            progress=progress,
         )
         self.changes = Changes()
         if (known := store.memo(CHANGES_MEMO)) is not None:
@@ -257,8 +255,8 @@ class Engine:
             force=self.force,
             terms=ledger,
         )
-        self.upkeep.evict()
         self._overriding = threading.Lock()
+        sketches = None if sketcher is None else sketcher.sketch
         self.following = Following(
             store=store,
             catalog=self.catalog,
@@ -267,13 +265,30 @@ class Engine:
             faults=self.faults,
             sketches=sketches,
             learned=self._learned,
-            forgotten=self._forgotten,
+            forgotten=self.receipts.forget,
             labelled=self._labelled,
             noted=self._noted,
         )
-        self.following.seq = mark.seq
-        if follow and store.shared:
-            self.following.start()
+        self._follows = follow and store.shared
+        self.filling = Filling(
+            store=store,
+            catalog=self.catalog,
+            following=self.following,
+            snapshots=None
+            if snapshots is None
+            else Snapshots(
+                snapshots,
+                embedder=embedder.name,
+                sketcher="" if sketcher is None else sketcher.name,
+            ),
+            every_s=snapshot_every_s,
+            embedder=embedder.name,
+            sketches=sketches,
+            grace_of=self._grace_of,
+            faults=self.faults,
+            clock=clock,
+        )
+        self.filling.fill(progress, aside=aside, filled=self._filled)
 
     # -- a lookup ---------------------------------------------------------------------------------
 
@@ -612,7 +627,10 @@ class Engine:
         in_force = overridden(policies, decode(self.store.memo(POLICIES_MEMO)))
         room = room_of(in_force, max_entries=self.max_entries, max_bytes=self.max_bytes)
         if judging is not self.force.judging and self.learner is None:
-            self.force.judging = self._briefed(judging)
+            briefed = self._briefed(judging)
+            if briefed is not None:
+                briefed.learn(self.catalog.questions())
+            self.force.judging = briefed
         self.force.sources = sources
         self.force.adapting = adapting
         self.load.terms = load
@@ -681,6 +699,7 @@ class Engine:
     def tidy(self) -> None:
         """Delete what has expired, save statistics and labels, follow other processes' labels."""
         self.upkeep.tidy()
+        self.filling.tidy()
         self._accounts.weigh(self.clock())
         self._save_changes()
         if self.learner is not None:
@@ -694,6 +713,7 @@ class Engine:
     def close(self) -> None:
         """Save the counters and what was learned, and close the store."""
         self.following.stop()
+        self.filling.close()
         self.upkeep.flush()
         self._save_changes()
         if self.learner is not None:
@@ -730,8 +750,24 @@ class Engine:
     def _forgotten(self, entry_ids: Sequence[str] | None) -> None:
         """Let go of what is remembered of entries, or of everything, that was deleted."""
         self.receipts.forget(entry_ids)
-        if entry_ids is None and self.learner is not None:
+        self._purged(everything=entry_ids is None)
+        if self.store.shared:
+            # Others may have it in a snapshot of their own.
+            self.store.put_memo(PURGED_MEMO, b"")
+
+    def _purged(self, *, everything: bool = True) -> None:
+        """Leave nothing in files or in memory of what somebody had deleted."""
+        self.filling.purged()
+        if everything and self.learner is not None:
             self.learner.forget()
+
+    def _filled(self) -> None:
+        """Go on from an index that has all of the store."""
+        if self.force.judging is not None:
+            self.force.judging.learn(self.catalog.questions())
+        self.upkeep.evict()
+        if self._follows:
+            self.following.start()
 
     def _learned(self, questions: Sequence[tuple[str, str]]) -> None:
         """Let the verifier know of questions that others have stored."""
@@ -745,6 +781,8 @@ class Engine:
 
     def _noted(self, name: str) -> None:
         """Take over a memo that another has kept."""
+        if name == PURGED_MEMO:
+            self._purged()
         if name != POLICIES_MEMO:
             return
         try:
@@ -756,15 +794,13 @@ class Engine:
             logger.error("the policies in the store are refused, the old ones stay: %s", error)
 
     def _briefed(self, judging: Judging | None) -> Judging | None:
-        """Return a verifier that knows what is stored."""
-        if judging is not None:
-            if judging.embedder not in {None, self.embedder.name}:
-                msg = (
-                    f"the verifier was fitted with the embedder {judging.embedder}, in use is "
-                    f"{self.embedder.name}; run likewise tune again, or take the other embedder"
-                )
-                raise ConfigError(msg)
-            judging.learn(self.catalog.questions())
+        """Return a verifier, checked to be of this embedder; it is to be told what is stored."""
+        if judging is not None and judging.embedder not in {None, self.embedder.name}:
+            msg = (
+                f"the verifier was fitted with the embedder {judging.embedder}, in use is "
+                f"{self.embedder.name}; run likewise tune again, or take the other embedder"
+            )
+            raise ConfigError(msg)
         return judging
 
     def _grace_of(self, category: str) -> float:

@@ -50,6 +50,7 @@ class Front:
         progress: Progress | None = None,
         learning: Terms | bool = False,
         judge: Judge | JudgeFunction | None = None,
+        snapshots: str | Path | None = "auto",
     ) -> None:
         self._use(
             assemble(
@@ -65,6 +66,7 @@ class Front:
                 progress=progress,
                 learning=learning,
                 judge=judge,
+                snapshots=snapshots,
             )
         )
 
@@ -76,17 +78,21 @@ class Front:
         embedder: Embedder | None = None,
         progress: Progress | None = None,
         judge: Judge | JudgeFunction | None = None,
+        aside: bool = False,
     ) -> Self:
         """Open the cache that a configuration file describes; without one, the built-in defaults.
 
-        An ``embedder`` or a ``judge`` given takes the place of the configured one.
+        With ``aside`` it is open while a large index is still filled: what is there is found. An
+        ``embedder`` or a ``judge`` given takes the place of the configured one.
 
         Raises:
             ConfigError: The configuration is wrong.
             StoreError: The store cannot be opened.
             EmbedderError: The embedder cannot be loaded.
         """
-        return cls._over(from_config(config, embedder=embedder, progress=progress, judge=judge))
+        return cls._over(
+            from_config(config, embedder=embedder, progress=progress, judge=judge, aside=aside)
+        )
 
     @classmethod
     def _over(cls, engine: Engine) -> Self:

@@ -36,6 +36,7 @@ from likewise.learn.verifier import load_verifier
 from likewise.ledger import LedgerTerms
 from likewise.load import LoadTerms
 from likewise.rebuild import Progress
+from likewise.snapshots import folder_of
 from likewise.sources import NO_SOURCES, Versions
 from likewise.stores import Store, open_store
 
@@ -62,6 +63,7 @@ def assemble(
     progress: Progress | None = None,
     learning: Terms | bool = False,
     judge: Judge | JudgeFunction | None = None,
+    snapshots: str | Path | None = "auto",
 ) -> Engine:
     """Return an engine made of the parts given; see ``Cache``."""
     if max_entries < 1:
@@ -84,6 +86,7 @@ def assemble(
         progress=progress,
         learning=(Terms() if learning else None) if isinstance(learning, bool) else learning,
         judge=_judge(judge),
+        snapshots=snapshots,
     )
 
 
@@ -94,10 +97,12 @@ def from_config(
     clock: Callable[[], float] = time.time,
     progress: Progress | None = None,
     judge: Judge | JudgeFunction | None = None,
+    aside: bool = False,
 ) -> Engine:
     """Return the engine that a configuration, or the file at a path, describes.
 
-    An ``embedder`` or a ``judge`` given takes the place of the configured one.
+    ``aside`` serves requests while a large index is still filled. An ``embedder`` or a ``judge``
+    given takes the place of the configured one.
     """
     if not isinstance(config, Config):
         config = Config() if config is None else load(config)
@@ -124,7 +129,23 @@ def from_config(
         terms=config.load,
         adapting=config.adapting,
         gated=config.settings.embedding.gate,
+        snapshots=config.settings.index.snapshot,
+        snapshot_every_s=seconds(config.settings.index.snapshot_every, what="index"),
+        aside=aside,
     )
+
+
+def snapshots_of(given: str | Path | None, url: str) -> Path | None:
+    """Return where a store's index is kept: ``auto``, ``off`` or a folder."""
+    if given is None or given == "off":
+        return None
+    if given != "auto":
+        return Path(given).expanduser()
+    try:
+        return folder_of(url)
+    except RuntimeError as error:
+        logger.warning("no cache folder (%s); the index is built anew at each start", error)
+        return None
 
 
 def _judge(judge: Judge | JudgeFunction | None) -> Judge | None:
@@ -262,6 +283,9 @@ def _engine(
     terms: LoadTerms | None = None,
     adapting: Adapting = STEADY,
     gated: bool = True,
+    snapshots: str | Path | None = None,
+    snapshot_every_s: float = 300.0,
+    aside: bool = False,
 ) -> Engine:
     if learning is not None:
         require_fitting()
@@ -291,6 +315,9 @@ def _engine(
             embed_usd=embed_usd,
             load=terms,
             adapting=adapting,
+            snapshots=snapshots_of(snapshots, opened.url),
+            snapshot_every_s=snapshot_every_s,
+            aside=aside,
         )
     except BaseException:
         opened.close()

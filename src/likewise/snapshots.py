@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -11,10 +12,28 @@ from pathlib import Path
 
 from likewise.catalog import Catalog
 from likewise.index.snapshot import DamagedError, Reader, Writer, sync_folder
+from likewise.kept import cache_folder
 
 logger = logging.getLogger("likewise")
 
 _SNAPSHOT, _PARTIAL, _ASIDE = "snapshot-", "partial-", "set-aside"
+
+
+def folder_of(url: str) -> Path | None:
+    """Return where the index of the store at an address is kept; ``None`` for one in memory.
+
+    Beside a file of SQLite, else in the cache folder.
+
+    Raises:
+        RuntimeError: There is no cache folder.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        return None
+    if scheme == "sqlite":
+        return Path(rest.removeprefix("/") + "-index").expanduser()
+    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return cache_folder() / "index" / digest
 
 
 class Snapshots:
@@ -30,7 +49,7 @@ class Snapshots:
     """
 
     def __init__(self, folder: Path, *, embedder: str, sketcher: str = "") -> None:
-        self._folder = folder
+        self.folder = folder
         self._embedder = embedder
         self._sketcher = sketcher
         self._writing = threading.Lock()
@@ -53,9 +72,9 @@ class Snapshots:
         """
         with self._writing:
             before = self._discarded
-            partial = self._folder / f"{_PARTIAL}{os.getpid()}"
+            partial = self.folder / f"{_PARTIAL}{os.getpid()}"
             try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._remove_partial(own=True)
                 writer = Writer(partial)
                 entries = catalog.dump(writer)
@@ -104,7 +123,7 @@ class Snapshots:
         """Remove every snapshot at once, also one that is being written."""
         with self._lock:
             self._discarded += 1
-            for path in (*self._found(), self._folder / _ASIDE):
+            for path in (*self._found(), self.folder / _ASIDE):
                 shutil.rmtree(path, ignore_errors=True)
             self._remove_partial(own=False)
 
@@ -128,15 +147,15 @@ class Snapshots:
         """Make a folder that is complete the snapshot, and remove all others."""
         old = self._found()
         number = 1 + max((_number(path) for path in old), default=0)
-        partial.rename(self._folder / f"{_SNAPSHOT}{number}")
-        sync_folder(self._folder)
+        partial.rename(self.folder / f"{_SNAPSHOT}{number}")
+        sync_folder(self.folder)
         # What was purged meanwhile must not stay in one that was set aside.
-        for path in (*old, self._folder / _ASIDE):
+        for path in (*old, self.folder / _ASIDE):
             shutil.rmtree(path, ignore_errors=True)
         return True
 
     def _set_aside(self, path: Path, error: Exception) -> None:
-        aside = self._folder / _ASIDE
+        aside = self.folder / _ASIDE
         logger.warning(
             "the index's snapshot is set aside as %s, the index is built anew: %s", aside, error
         )
@@ -149,13 +168,13 @@ class Snapshots:
     def _found(self) -> list[Path]:
         """Return the snapshots that are there, the newest last."""
         with suppress(OSError):
-            paths = [p for p in self._folder.iterdir() if p.name.startswith(_SNAPSHOT)]
+            paths = [p for p in self.folder.iterdir() if p.name.startswith(_SNAPSHOT)]
             return sorted((p for p in paths if _number(p)), key=_number)
         return []
 
     def _remove_partial(self, *, own: bool) -> None:
         """Remove what a process left that died while it wrote, and what this one left."""
-        for path in self._folder.glob(f"{_PARTIAL}*"):
+        for path in self.folder.glob(f"{_PARTIAL}*"):
             process = path.name.removeprefix(_PARTIAL)
             if own if process == str(os.getpid()) else not _lives(process):
                 shutil.rmtree(path, ignore_errors=True)

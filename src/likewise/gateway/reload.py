@@ -22,6 +22,7 @@ _POLL_S = 1.0
 _AT_START_ONLY = (
     "upstream",
     "store",
+    "index",
     "max_entries",
     "max_bytes",
     "embedding",
