@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from likewise.catalog import Catalog
@@ -41,9 +42,19 @@ class Accounts:
         self._force = force
         self.ledger = Ledger(terms)
 
-    def by_category(self, room: Room) -> dict[str, dict[str, Any]]:
-        """Return the statistics of each category since the start, ready for JSON."""
+    def by_category(
+        self, room: Room, others: Sequence[Mapping[str, Mapping[str, float]]] = ()
+    ) -> dict[str, dict[str, Any]]:
+        """Return the statistics of each category since the start, ready for JSON.
+
+        ``others`` are counters of other processes, which are added.
+        """
         counters = self._stats.by_category()
+        for more in others:
+            for category, amounts in more.items():
+                known = counters.setdefault(category, {})
+                for name, amount in amounts.items():
+                    known[name] = known.get(name, 0.0) + amount
         categories = report(counters, self._catalog.counts())
         held = self._catalog.byte_counts()
         terms = self.ledger.terms

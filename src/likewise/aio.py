@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar, cast
 
 from likewise.breaker import CircuitBreaker
+from likewise.category import Category
 from likewise.engine import Engine
 from likewise.entry import Entry, Provenance, decode_answer
 from likewise.explain import Explanation, explain
@@ -225,6 +226,14 @@ class AsyncCache(Front):
         return await self._run(
             self._writes, lambda: self._engine.upkeep.clear(category=category, scope=digest)
         )
+
+    async def override(self, name: str, settings: Mapping[str, Any] | None) -> Category:
+        """See ``Engine.override``."""
+        return await self._run(self._writes, self._engine.override, name, settings)
+
+    async def revoke(self, category: str) -> int:
+        """See ``Engine.revoke``."""
+        return await self._run(self._writes, self._engine.revoke, category)
 
     async def explain(
         self, question: str, *, category: str | None = None, scope: Scope | None = None

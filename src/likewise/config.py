@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -418,6 +419,16 @@ def _policies(settings: Settings) -> Policies:
         base = listed.get(check_name(name)) or default.renamed(name)
         listed[name] = merged_policy(base, given, f"categories.{name}")
     return Policies(listed.pop(DEFAULT, default), listed)
+
+
+def share_limits(config: Config, workers: int) -> None:
+    """Give a worker its part of the limits that all of them are to keep together."""
+    settings = config.settings
+    limited: list[LoadSettings | ReplicaSettings] = [settings.load, *settings.upstream.replicas]
+    for given in limited:
+        if given.max_in_flight is not None:
+            given.max_in_flight = max(1, given.max_in_flight // workers)
+    settings.load.max_waiting = math.ceil(settings.load.max_waiting / workers)
 
 
 def _check_timeouts(settings: Settings) -> None:

@@ -164,7 +164,9 @@ class Engine:
         self.max_entries, self.max_bytes = max_entries, max_bytes
         self.configured = policies
         """The policies of the configuration, over which those of the store are put."""
-        policies = overridden(policies, decode(store.memo(POLICIES_MEMO)))
+        self.overrides = decode(store.memo(POLICIES_MEMO))
+        """What the store says of some categories."""
+        policies = overridden(policies, self.overrides)
         self.force = InForce(policies, sources, adapting=adapting)
         self.clock = clock
         self.load = Load(load, clock=time.monotonic if clock is time.time else clock)
@@ -593,8 +595,13 @@ class Engine:
             return lookup.policy
         return self.force.taught(lookup.naming.strict, lookup.request, lookup.pressure)
 
-    def statistics(self) -> dict[str, Any]:
-        """Return the statistics since the start, ready for JSON."""
+    def statistics(
+        self, others: Sequence[Mapping[str, Mapping[str, float]]] = ()
+    ) -> dict[str, Any]:
+        """Return the statistics since the start, ready for JSON.
+
+        With the counters of ``others``, workers of the same gateway, added to its own.
+        """
         return {
             "entries": len(self.catalog),
             "max_entries": self.max_entries,
@@ -604,7 +611,7 @@ class Engine:
             "embedder": self.embedder.name,
             "index": self.catalog.sizes(),
             "load": self.load.report(),
-            "categories": self._accounts.by_category(self.room),
+            "categories": self._accounts.by_category(self.room, others),
         }
 
     def adopt(
@@ -624,7 +631,7 @@ class Engine:
         Raises:
             ConfigError: The verifier was fitted with another embedder; nothing has changed.
         """
-        in_force = overridden(policies, decode(self.store.memo(POLICIES_MEMO)))
+        in_force = overridden(policies, self.overrides)
         room = room_of(in_force, max_entries=self.max_entries, max_bytes=self.max_bytes)
         if judging is not self.force.judging and self.learner is None:
             briefed = self._briefed(judging)
@@ -666,6 +673,7 @@ class Engine:
             policies = overridden(self.configured, known)
             room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
             self.store.put_memo(POLICIES_MEMO, encode(known))
+            self.overrides = known
             self._take_over(policies, room)
         return policies.of(name)
 
@@ -787,8 +795,10 @@ class Engine:
             return
         try:
             with self._overriding:
-                policies = overridden(self.configured, decode(self.store.memo(name)))
+                known = decode(self.store.memo(name))
+                policies = overridden(self.configured, known)
                 room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
+                self.overrides = known
                 self._take_over(policies, room)
         except ConfigError as error:
             logger.error("the policies in the store are refused, the old ones stay: %s", error)

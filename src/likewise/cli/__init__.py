@@ -24,8 +24,8 @@ from likewise.cli import (
     serve,
     tune,
 )
-from likewise.cli.output import errors
-from likewise.errors import ExitCode, LikewiseError
+from likewise.cli.output import errors, exits_in_one_line, one_line
+from likewise.errors import ExitCode
 
 _CODES = "  ".join(f"{code.value} {code.name.lower().replace('_', '-')}" for code in ExitCode)
 
@@ -70,10 +70,6 @@ app.add_typer(categories.app, name="categories")
 app.add_typer(bench.app, name="bench")
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _is_wrong_usage(error: Exception) -> bool:
     # typer brings a click of its own, or uses the installed one: only this base tells its errors.
     return isinstance(error, typer.BadParameter.__bases__)
@@ -85,7 +81,7 @@ def _say_wrong_usage(error: Any) -> ExitCode:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
-        text = f"{_one_line(error.format_message()).rstrip('.')}; see {path} --help"
+        text = f"{one_line(error.format_message()).rstrip('.')}; see {path} --help"
         errors.print(f"[bold red]likewise:[/] {escape(text)}", soft_wrap=True)
     return ExitCode.USAGE
 
@@ -93,10 +89,8 @@ def _say_wrong_usage(error: Any) -> ExitCode:
 def main() -> None:
     """Run the command line; an error of ours is one line on standard error and an exit code."""
     try:
-        code = app(standalone_mode=False)
-    except LikewiseError as error:
-        errors.print(f"[bold red]likewise:[/] {escape(_one_line(str(error)))}", soft_wrap=True)
-        sys.exit(error.exit_code)
+        with exits_in_one_line():
+            code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         errors.print("likewise: stopped", highlight=False)
         sys.exit(130)

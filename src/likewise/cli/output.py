@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from likewise.errors import ConfigError, ExitCode, LikewiseError
@@ -64,6 +65,21 @@ def require_folder(path: Path, option: str) -> None:
     if not folder.is_dir():
         msg = f"{option}: the folder {folder} does not exist; make it first"
         raise ConfigError(msg)
+
+
+def one_line(text: str) -> str:
+    """Return a text without its line breaks."""
+    return " ".join(text.split())
+
+
+@contextmanager
+def exits_in_one_line() -> Iterator[None]:
+    """Run a block; an error of ours is one line on standard error and ends the process."""
+    try:
+        yield
+    except LikewiseError as error:
+        errors.print(f"[bold red]likewise:[/] {escape(one_line(str(error)))}", soft_wrap=True)
+        sys.exit(error.exit_code)
 
 
 def print_json(value: object) -> None:

@@ -11,6 +11,8 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,16 +24,21 @@ from likewise.cli.output import (
     JsonOption,
     StoreOption,
     errors,
+    exits_in_one_line,
     one_thread_each,
     print_line,
     rebuilding,
 )
 from likewise.cli.settings import config_of
+from likewise.cli.workers import run_workers
+from likewise.config import Config, share_limits
 from likewise.durations import seconds
 from likewise.errors import AddressInUseError, ConfigError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+    from likewise.gateway.siblings import Siblings
 
 _BACKLOG = 2048
 _GRACE_S = 10
@@ -55,10 +62,12 @@ def serve(
     log: Annotated[
         str | None, typer.Option(help="File to log decisions to, for replay and advise.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that share the port and the store.")
+    ] = 1,
     json: JsonOption = False,
 ) -> None:
     """Run the gateway: point an OpenAI client's base_url at it."""
-    from likewise.gateway.app import create_app  # noqa: PLC0415 - see the top
     from likewise.gateway.pool import replicas_of  # noqa: PLC0415 - see the top
     from likewise.gateway.upstream import base_url_of, without_userinfo  # noqa: PLC0415 - see the top
 
@@ -73,26 +82,70 @@ def serve(
         without_userinfo(base_url_of(replica.base_url))
         for replica in replicas_of(settings.settings.upstream)
     )
+    if workers > 1 and settings.settings.store == "memory://":
+        msg = (
+            "--workers: processes cannot share memory://; name a store that they can, such as "
+            "--store sqlite:///likewise.db"
+        )
+        raise ConfigError(msg)
     with _listen(host or gateway.host, gateway.port if port is None else port) as listener:
-        with rebuilding() as report:
-            cache = AsyncCache.open(settings, progress=report)
         url = _url(listener)
-        entries = len(cache.engine.catalog)
 
-        def announce() -> None:
+        def announce(entries: int, name: str) -> None:
             if json:
-                print_line(
-                    {"event": "listening", "url": url, "upstream": base_url, "entries": entries}
-                )
+                said = {"event": "listening", "url": url, "upstream": base_url, "entries": entries}
+                print_line(said | ({"workers": workers} if workers > 1 else {}))
                 return
+            several = f", {workers} workers" if workers > 1 else ""
             errors.print(
                 f"[bold]likewise[/] listens on [bold]{url}/v1[/] for {escape(base_url)}, "
-                f"{entries} entries in {escape(cache.engine.store.url)}",
+                f"{entries} entries in {escape(name)}{several}",
                 soft_wrap=True,
             )
 
-        app = create_app(settings, cache)
-        _run(app, listener, announce, end=app.state.end)
+        if workers > 1:
+            run_workers(
+                workers,
+                partial(_work, settings, workers),
+                listener,
+                lambda said: announce(*said[0]),
+            )
+        else:
+            _serve(settings, listener, announce)
+
+
+def _work(
+    config: Config, count: int, listener: socket.socket, folder: Path, number: int, ready: Any
+) -> None:
+    """Serve as one of several workers."""
+    from likewise.gateway.siblings import Siblings  # noqa: PLC0415 - see the top
+
+    _log()
+    one_thread_each()
+    with exits_in_one_line():
+        share_limits(config, count)
+        siblings = Siblings(folder, number=number, count=count)
+        _serve(config, listener, lambda *said: ready.send(said), siblings=siblings)
+
+
+def _serve(
+    config: Config,
+    listener: socket.socket,
+    announce: Callable[[int, str], None],
+    *,
+    siblings: Siblings | None = None,
+) -> None:
+    from likewise.gateway.app import create_app  # noqa: PLC0415 - see the top
+
+    with rebuilding() as report:
+        cache = AsyncCache.open(config, progress=report, aside=True)
+        app = create_app(config, cache, siblings)
+        _run(
+            app,
+            listener,
+            lambda: announce(len(cache.engine.catalog), cache.engine.store.url),
+            end=app.state.end,
+        )
 
 
 def mock_llm(

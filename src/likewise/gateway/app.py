@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,6 +28,7 @@ from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
 from likewise.gateway.reload import Follower
 from likewise.gateway.scrape import Scraper
+from likewise.gateway.siblings import Siblings, page_of
 from likewise.gateway.wire.chat import PATH
 
 _HOUSEKEEPING_S = 10.0
@@ -51,8 +52,10 @@ class _Gateway(Starlette):
             await super().__call__(scope, receive, send)
 
 
-def create_app(config: Config, cache: AsyncCache) -> Starlette:
+def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = None) -> Starlette:
     """Return the gateway over an open cache, which it closes when it stops.
+
+    ``siblings`` are the other workers of the same gateway, for all of which it answers then.
 
     ``app.state.chat`` is its chat endpoint; ``app.state.end`` is told when the server begins to
     shut down, and how long answers may take to begin and to end.
@@ -87,6 +90,8 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         nonlocal ready
         await pool.open()
+        if siblings is not None:
+            await siblings.open({"metrics": metrics.page, **admin.answers})
         chores = [
             asyncio.create_task(Follower(cache.engine, config).run()),
             asyncio.create_task(_keep_house(cache)),
@@ -101,36 +106,40 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
             await chat.drain()
+            if siblings is not None:
+                await siblings.close()
             await pool.close()
             if log is not None:
                 await asyncio.to_thread(log.close)
             with suppress(Exception):
                 await cache.close()
 
-    async def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
     async def readyz(_: Request) -> Response:
-        body = {"status": "ready" if ready else "starting", "entries": len(cache.engine.catalog)}
+        body = {
+            "status": "ready" if ready else "starting",
+            "entries": len(cache.engine.catalog),
+            "index": cache.engine.filling.share,
+        }
         return JSONResponse(body, status_code=200 if ready else 503)
 
     async def show_metrics(_: Request) -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await page_of(metrics, siblings), media_type=CONTENT_TYPE_LATEST)
 
     async def unknown(request: Request, _: Exception) -> Response:
         msg = f"the gateway has no {request.method} {request.url.path}; models are under /v1"
         body = error_body(msg, status=404, code="unknown_url")
         return Response(body, status_code=404, media_type="application/json")
 
+    admin = Admin(cache, pool, key=settings.gateway.admin_key, siblings=siblings)
     app = _Gateway(
         exception_handlers={404: unknown, 405: unknown},
         routes=[
             Route(PATH, chat, methods=["POST"]),
             Route(FEEDBACK_PATH, FeedbackEndpoint(cache), methods=["POST"]),
-            Route("/healthz", healthz),
+            Route("/healthz", _healthz),
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
-            Mount("/admin", Admin(cache, pool, key=settings.gateway.admin_key)),
+            Mount("/admin", admin),
             Mount("/v1", proxy),
         ],
         lifespan=lifespan,
@@ -138,6 +147,10 @@ def create_app(config: Config, cache: AsyncCache) -> Starlette:
     app.chat = app.state.chat = chat
     app.state.end = pool.end
     return app
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
 
 
 async def _keep_house(cache: AsyncCache) -> None:

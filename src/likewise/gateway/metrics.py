@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -87,6 +87,10 @@ class Metrics:
         )
         self.registry.register(_EngineCollector(engine, self.bounded))
         self.registry.register(_LoadCollector(engine.load, pool, self.bounded))
+
+    def page(self) -> str:
+        """Return all of it as Prometheus reads it."""
+        return generate_latest(self.registry).decode()
 
     def decided(self, decision: Decision, lookup_s: float) -> None:
         """Count a decision."""
