@@ -8,6 +8,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -272,3 +273,31 @@ def test_options_that_have_no_effect_are_refused(shell: Shell, arguments: list[s
     """Rather than imported into a scope that nobody asks."""
     (shell.folder / "a.jsonl").write_text("")
     assert shell.run("import", *arguments).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("package", "call"),
+    [("pyarrow", "read_parquet(Path('a.parquet'))"), ("redis", "[RedisSource('redis://x')]")],
+)
+def test_a_missing_package_is_named(shell: Shell, package: str, call: str) -> None:
+    """With the command that installs it."""
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from pathlib import Path\n"
+        "from likewise.errors import ConfigError\n"
+        "from likewise.transfer.parquet import read_parquet\n"
+        "from likewise.transfer.redis_source import RedisSource\n"
+        f"try:\n    list({call})\nexcept ConfigError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'likewise[" in done.stdout
+
+
+def test_parameters_of_the_gateway(shell: Shell) -> None:
+    """Named parameters are part of what must be equal."""
+    given = ["--model", "m", "--parameters", '{"temperature": 0}', "--fresh"]
+    assert shell.json("import", str(GPTCACHE), *given)["imported"] == 3
+    assert shell.json("check", UNDO, "--model", "m")["decision"] == "miss"
+    plain = shell.json("import", str(GPTCACHE), "--model", "m", "--fresh")
+    assert plain["imported"] == 3
+    assert shell.json("check", UNDO, "--model", "m")["decision"] == "hit"
