@@ -122,6 +122,7 @@ class EmbeddingSettings(_Discreet, kw_only=True):
     timeout: Duration = "2s"
     threads: Positive = 1
     gate: bool = True
+    reembed: bool = True
 
 
 class VerifierSettings(msgspec.Struct, kw_only=True):

@@ -78,6 +78,7 @@ from likewise.policy import (
 from likewise.pools import Room, room_of
 from likewise.rebuild import Progress
 from likewise.receipts import Receipt, Receipts
+from likewise.reembedding import reembed
 from likewise.request import Request
 from likewise.rowreader import RowReader
 from likewise.snapshots import Snapshots
@@ -125,6 +126,7 @@ class Engine:
         snapshots: Where the index is kept for the next start; ``None`` keeps none.
         snapshot_every_s: Least seconds between two snapshots.
         aside: Whether to serve requests while a large index is still filled.
+        reembeds: Whether to embed anew, beside requests, what another embedder has embedded.
 
     Raises:
         ConfigError: The verifier was fitted with another embedder.
@@ -158,6 +160,7 @@ class Engine:
         snapshots: Path | None = None,
         snapshot_every_s: float = 300.0,
         aside: bool = False,
+        reembeds: bool = False,
     ) -> None:
         self.store = store
         self.embedder = embedder
@@ -272,6 +275,9 @@ class Engine:
             noted=self._noted,
         )
         self._follows = follow and store.shared
+        self._reembeds = reembeds
+        self._reembedding: threading.Thread | None = None
+        self._ending = threading.Event()
         self.filling = Filling(
             store=store,
             catalog=self.catalog,
@@ -609,7 +615,7 @@ class Engine:
             "max_bytes": self.max_bytes,
             "store": self.store.url,
             "embedder": self.embedder.name,
-            "index": self.catalog.sizes(),
+            "index": {**self.catalog.sizes(), "to_embed_anew": self.filling.foreign},
             "load": self.load.report(),
             "categories": self._accounts.by_category(self.room, others),
         }
@@ -720,7 +726,10 @@ class Engine:
 
     def close(self) -> None:
         """Save the counters and what was learned, and close the store."""
+        self._ending.set()
         self.following.stop()
+        if self._reembedding is not None:
+            self._reembedding.join(_JOIN_S)
         self.filling.close()
         self.upkeep.flush()
         self._save_changes()
@@ -776,6 +785,32 @@ class Engine:
         self.upkeep.evict()
         if self._follows:
             self.following.start()
+        if self._reembeds and self.filling.foreign:
+            self._reembedding = threading.Thread(
+                target=self._reembed, name="likewise-reembedding", daemon=True
+            )
+            self._reembedding.start()
+
+    def _reembed(self) -> None:
+        """Embed anew what another embedder has embedded, while requests are served."""
+        logger.info("%d entries are embedded anew by %s", self.filling.foreign, self.embedder.name)
+        try:
+            counts = reembed(
+                self.store,
+                self.embedder,
+                progress=self.filling.reembedded,
+                done=self.following.refresh,
+                stop=self._ending.is_set,
+                gently=True,
+            )
+        except Exception as error:
+            kind = next(
+                (k for k, e in (("store", StoreError), ("embedder", EmbedderError))
+                 if isinstance(error, e)), "internal"
+            )  # fmt: skip
+            self.faults.report(DEFAULT, kind, error)
+        else:
+            logger.info("%d entries have been embedded anew", counts["embedded"])
 
     def _learned(self, questions: Sequence[tuple[str, str]]) -> None:
         """Let the verifier know of questions that others have stored."""

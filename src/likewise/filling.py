@@ -85,6 +85,8 @@ class Filling:
         self._written_s, self._written_seq = time.monotonic(), -1
         self.share = 1.0
         """How much of the index is there, 0 to 1."""
+        self.foreign = 0
+        """Entries that another embedder has embedded, and that are not embedded anew yet."""
 
     def fill(self, progress: Progress | None, *, aside: bool, filled: Callable[[], None]) -> None:
         """Fill the catalog; ``aside``, when there is much, on a thread of its own.
@@ -115,6 +117,10 @@ class Filling:
         else:
             self._rebuild(progress)
             filled()
+
+    def reembedded(self, done: int, total: int) -> None:
+        """Take note of how many have been embedded anew."""
+        self.foreign = total - done
 
     def wait(self) -> None:
         """Return when all is there, or the cache is closed."""
@@ -148,7 +154,7 @@ class Filling:
             if progress is not None:
                 progress(done, total)
 
-        rebuild(
+        self.foreign = rebuild(
             self._catalog,
             self._store,
             embedder=self._embedder,

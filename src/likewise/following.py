@@ -156,7 +156,29 @@ class Following:
         if labelled:
             self._labelled()
 
+    def refresh(self, entry_ids: Sequence[str]) -> None:
+        """Take over what this process itself has changed in the store, past the index.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        with self._stepping:
+            self._add(self._store.rows(entry_ids))
+
+    def _is_served(self, row: IndexRow) -> bool:
+        """Return whether what is known of an entry serves better than its row.
+
+        Another embedder has made its vector anew: ours is good until the next start.
+        """
+        record = self._catalog.record(row.id)
+        return (
+            record is not None
+            and self._reader.is_foreign(row)
+            and (record.created_at, record.answer) == (row.created_at, row.answer_digest)
+        )
+
     def _add(self, rows: Sequence[IndexRow]) -> None:
+        rows = [row for row in rows if not self._is_served(row)]
         # One that was put again, with another question or vector, is another.
         self._catalog.remove([row.id for row in rows])
         found = [self._reader.read(row) for row in rows]

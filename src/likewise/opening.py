@@ -132,6 +132,7 @@ def from_config(
         snapshots=config.settings.index.snapshot,
         snapshot_every_s=seconds(config.settings.index.snapshot_every, what="index"),
         aside=aside,
+        reembeds=config.settings.embedding.reembed,
     )
 
 
@@ -286,6 +287,7 @@ def _engine(
     snapshots: str | Path | None = None,
     snapshot_every_s: float = 300.0,
     aside: bool = False,
+    reembeds: bool = False,
 ) -> Engine:
     if learning is not None:
         require_fitting()
@@ -318,6 +320,7 @@ def _engine(
             snapshots=snapshots_of(snapshots, opened.url),
             snapshot_every_s=snapshot_every_s,
             aside=aside,
+            reembeds=reembeds,
         )
     except BaseException:
         opened.close()

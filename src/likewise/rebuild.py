@@ -30,7 +30,7 @@ def rebuild(
     grace_of: Callable[[str], float] = lambda _: 0.0,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> None:
+) -> int:
     """Fill ``catalog`` with what ``store`` holds, and delete there what has expired.
 
     It may run in a thread of its own while the catalog is in use: entries are found as they come,
@@ -42,6 +42,9 @@ def rebuild(
 
     An entry whose vector another embedder made is served by the exact tier only: its vector means
     nothing beside this embedder's.
+
+    Returns:
+        How many entries are of another embedder.
 
     Raises:
         StoreError: The store cannot be read.
@@ -83,3 +86,4 @@ def rebuild(
             reader.foreign,
             embedder,
         )
+    return reader.foreign

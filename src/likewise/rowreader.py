@@ -25,6 +25,10 @@ class RowReader:
         self.foreign = 0
         """Rows so far that another model has embedded."""
 
+    def is_foreign(self, row: IndexRow) -> bool:
+        """Return whether another embedder has made a row's vector."""
+        return row.vector is not None and row.embedder != self._embedder
+
     def read(self, row: IndexRow) -> tuple[Record, Vectors | None]:
         """Return the record of a row, and its vector, float32, where it can be compared."""
         vector = None
@@ -32,7 +36,7 @@ class RowReader:
             vector = row.vector.astype(np.float32)
             if vector.shape != (self._dimensions,) or not np.isfinite(vector).all():
                 vector = None  # damaged on disk: equal questions are still answered
-        elif row.vector is not None:
+        elif self.is_foreign(row):
             self.foreign += 1
         scope = self._scopes.setdefault(row.scope, row.scope)
         record = Record.of(

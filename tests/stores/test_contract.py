@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -125,6 +126,28 @@ def test_what_is_not_there_is_none(store: Store) -> None:
     assert store.delete(["nothing"]) == 0
     assert store.delete([]) == 0
     assert store.count() == 0
+
+
+def test_a_vector_is_made_anew_in_place(store: Store) -> None:
+    """All else stays as it was; what has gone, or is of another question, does not come back."""
+    for name in "ab":
+        store.put(entry(name))
+    new = entry("a", vector=np.array([1.0, 0.0], np.float16), embedder="other/2")
+    mark = store.mark()
+    assert store.revector(new)
+    assert_equal(new, store.get("a"))
+    assert [row.id for row in store.scan()] == ["a", "b"]
+    [change] = store.changes(after=mark.seq)
+    assert (change.kind, change.names) == (Kind.PUT, ("a",))
+    assert not store.revector(entry("never"))
+    assert not store.revector(replace(new, question="another"))
+    store.delete(["b"])
+    assert not store.revector(entry("b"))
+    assert [row.id for row in store.scan()] == ["a"]
+    store.put(entry("c"), keep_s=0.05)
+    assert store.revector(entry("c", vector=None))
+    time.sleep(0.1)
+    assert store.get("c") is None, "its time to go stays"
 
 
 def test_one_entry_exists_per_key(store: Store) -> None:

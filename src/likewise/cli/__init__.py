@@ -22,6 +22,7 @@ from likewise.cli import (
     lookup,
     replay,
     serve,
+    transfer,
     tune,
 )
 from likewise.cli.output import errors, exits_in_one_line, one_line
@@ -60,6 +61,9 @@ app.command("check")(lookup.check)
 app.command("explain")(lookup.explain)
 app.command("stats")(entries.stats)
 app.command("purge")(entries.purge)
+app.command("export")(transfer.export)
+app.command("import")(transfer.import_)
+app.command("reembed")(transfer.reembed)
 app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)
 app.command("advise")(advise.advise)

@@ -19,8 +19,10 @@ from likewise.cli.output import (
 )
 from likewise.cli.settings import config_of
 from likewise.durations import humanize
+from likewise.filling import PURGED_MEMO
 from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.ledger import account, by_tenant
+from likewise.snapshots import Snapshots
 from likewise.stats import nested, report
 from likewise.stores import open_store
 
@@ -132,7 +134,10 @@ def purge(
     if not yes:
         what = category or entry or ("everything expired" if expired else "EVERYTHING")
         typer.confirm(f"Delete {what} for good?", abort=True, err=True)
-    with open_store(config_of(config, store=store).settings.store, create=False) as opened:
+    from likewise.opening import snapshots_of  # noqa: PLC0415 - loads what it needs
+
+    settings = config_of(config, store=store).settings
+    with open_store(settings.store, create=False) as opened:
         if entry is not None:
             dropped = opened.delete([entry])
         elif expired:
@@ -141,6 +146,11 @@ def purge(
             dropped = opened.delete(old)
         else:
             dropped = len(opened.clear(category=category))
+        if opened.shared:
+            opened.put_memo(PURGED_MEMO, b"")
+        folder = snapshots_of(settings.index.snapshot, opened.url)
+        if folder is not None:
+            Snapshots(folder, embedder="").discard()
     if json:
         print_json({"dropped": dropped})
     else:

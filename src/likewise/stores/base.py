@@ -125,6 +125,14 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def revector(self, entry: Entry) -> bool:
+        """Keep an entry's vector in the place of the one before; return whether it was there.
+
+        All else of the entry is as ``get`` gave it. What has gone meanwhile does not come back, and
+        its time to go stays what it was.
+        """
+
+    @abstractmethod
     def get(self, entry_id: str) -> Entry | None:
         """Return an entry, or ``None`` when it is gone or damaged."""
 

@@ -59,6 +59,17 @@ class MemoryStore(Store):
             self._tell(Kind.PUT, entry.id)
             return replaced
 
+    def revector(self, entry: Entry) -> bool:
+        """See ``Store.revector``."""
+        with self._open():
+            found = self._entries.get(entry.id)
+            if found is None or found[0].key != entry.key or self._is_past(entry.id):
+                return False
+            known = replace(found[0], vector=entry.vector, embedder=entry.embedder)
+            self._entries[entry.id] = (known, found[1])
+            self._tell(Kind.PUT, entry.id)
+            return True
+
     def get(self, entry_id: str) -> Entry | None:
         """See ``Store.get``."""
         since = self._at_hand.drops(entry_id)

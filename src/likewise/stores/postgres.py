@@ -88,6 +88,13 @@ class PostgresStore(Store):
         slots = "%s, %s, %s, %s, %s::float8, %s, %s, %s, %s, %s::int8"
         return self._value("write", f"SELECT {self._schema}.put({slots})", values)  # type: ignore[no-any-return]
 
+    def revector(self, entry: Entry) -> bool:
+        """See ``Store.revector``."""
+        packed, _ = pack_entry(entry)
+        query = f"SELECT {self._schema}.revector(%s, %s, %s, %s, %s, %s::int8)"
+        values = (entry.id, entry.key, packed, pack((entry.id,)), self._origin, MOST_CHANGES)
+        return bool(self._value("write", query, values))
+
     def get(self, entry_id: str) -> Entry | None:
         """See ``Store.get``."""
         query = f"SELECT packed, answer FROM {self._schema}.entries WHERE id = %s AND {_HERE}"  # noqa: S608

@@ -93,6 +93,21 @@ BEGIN
     RETURN replaced;
 END $$;
 
+CREATE FUNCTION {s}.revector(
+    given_id text, given_key bytea, new_packed bytea, names bytea, origin bytea, most bigint
+) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM seq FROM {s}.head FOR UPDATE;
+    UPDATE {s}.entries SET packed = new_packed
+    WHERE id = given_id AND key = given_key
+        AND (gone_at IS NULL OR gone_at > clock_timestamp());
+    IF FOUND THEN
+        PERFORM {s}.tell('put', names, origin, most);
+    END IF;
+    RETURN FOUND;
+END $$;
+
 CREATE FUNCTION {s}.drop(names text[], origin bytea, most bigint) RETURNS text[]
 LANGUAGE plpgsql AS $$
 DECLARE dropped text[];

@@ -79,7 +79,7 @@ class RedisStore(Store):
         self._db = driver.Redis(connection_pool=self._pool)
         self._scripts = {
             name: self._db.register_script(getattr(scripts, name))
-            for name in ("OPEN", "PUT", "DELETE", "EXPIRE", "KEEP", "LABEL")
+            for name in ("OPEN", "PUT", "REVECTOR", "DELETE", "EXPIRE", "KEEP", "LABEL")
         }
         try:
             self._open()
@@ -131,6 +131,13 @@ class RedisStore(Store):
                 _FORMAT,
             )
         return [name.decode() for name in replaced]
+
+    def revector(self, entry: Entry) -> bool:
+        """See ``Store.revector``."""
+        packed, _ = pack_entry(entry)
+        values = (entry.id, entry.key, entry.category, packed, pack((entry.id,)))
+        with self._faults("write"):
+            return bool(self._run("REVECTOR", *values, self._origin, MOST_CHANGES))
 
     def get(self, entry_id: str) -> Entry | None:
         """See ``Store.get``."""

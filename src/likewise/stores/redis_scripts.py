@@ -102,6 +102,19 @@ return replaced
 """
 )
 
+REVECTOR = (
+    _COMMON
+    + """
+-- ARGV: id, exact key, category, packed, names as JSON, origin, most changes
+local id, head = ARGV[1], ARGV[2] .. string.char(#ARGV[3]) .. ARGV[3]
+if redis.call('EXISTS', p .. 'a:' .. id) == 0 then return 0 end
+if redis.call('GETRANGE', p .. 'e:' .. id, 0, #head - 1) ~= head then return 0 end
+redis.call('SET', p .. 'e:' .. id, head .. ARGV[4], 'KEEPTTL')
+tell('put', ARGV[5], ARGV[6], ARGV[7])
+return 1
+"""
+)
+
 DELETE = (
     _COMMON
     + """

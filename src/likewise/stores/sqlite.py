@@ -52,6 +52,7 @@ _ANSWER = _COLUMNS.split(", ").index("answer")
 _SLOTS = ", ".join("?" * (1 + len(_COLUMNS.split(", "))))
 _PUT = f"INSERT OR REPLACE INTO entries ({_COLUMNS}, gone_at) VALUES ({_SLOTS})"  # noqa: S608 - constants
 _HERE = "(gone_at IS NULL OR gone_at > ?)"
+_REVECTOR = f"UPDATE entries SET vector = ?, embedder = ? WHERE id = ? AND key = ? AND {_HERE}"  # noqa: S608 - constants
 _GET = f"SELECT {_COLUMNS}, gone_at FROM entries WHERE id = ? AND {_HERE}"  # noqa: S608 - constants
 _SCANNED = [
     "id", "scope", "category", "question", "created_at", "expires_at", "epoch", "embedder",
@@ -141,6 +142,16 @@ class SQLiteStore(Store):
         replaced = [i for (i,) in old if i != entry.id]
         self._at_hand.drop([*replaced, entry.id])
         return replaced
+
+    def revector(self, entry: Entry) -> bool:
+        """See ``Store.revector``."""
+        vector = None if entry.vector is None else entry.vector.astype("<f2").tobytes()
+        with self._transaction() as db:
+            values = (vector, entry.embedder, entry.id, entry.key, time.time())
+            if not db.execute(_REVECTOR, values).rowcount:
+                return False
+            self._tell(db, Kind.PUT, pack((entry.id,)))
+            return True
 
     def get(self, entry_id: str) -> Entry | None:
         """See ``Store.get``."""
