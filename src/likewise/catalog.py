@@ -32,9 +32,8 @@ from likewise.pools import Pools, Room
 _MOST_TOUCHED = 100_000
 """Hits that are remembered until room is made; of more the oldest are forgotten."""
 
-_CHUNK, _PIECE = 10_000, 2_000
-"""Entries that are sorted by partition at once, and of those how many the lock is held for: a
-second for a graph of a million."""
+_CHUNK = 2_000
+"""Entries that are loaded at once: in a graph of a million, writers wait a second for them."""
 
 Place = tuple[bytes, str]
 """Where a partition is: the scope's digest and the category."""
@@ -192,10 +191,8 @@ class Catalog:
                 by_place.setdefault(place, []).append((record, vector))
             progress(len(chunk) - len(last))
             for place, found in by_place.items():
-                for start in range(0, len(found), _PIECE):
-                    piece = found[start : start + _PIECE]
-                    self._load(place, piece, sketches)
-                    progress(len(piece))
+                self._load(place, found, sketches)
+                progress(len(found))
         return count
 
     def remove(self, entry_ids: Sequence[str]) -> int:
@@ -443,10 +440,10 @@ def _dump_records(writer: Writer, rows: Sequence[Record | None]) -> None:
     """Write records, and once what many of them share."""
     lengths = array("I", [0 if record is None else len(record.packed) for record in rows])
     writer.put("lengths", [lengths])
-    starts = range(0, len(rows), _PIECE)
+    starts = range(0, len(rows), _CHUNK)
     writer.put(
         "records",
-        (b"".join(r.packed for r in rows[at : at + _PIECE] if r is not None) for at in starts),
+        (b"".join(r.packed for r in rows[at : at + _CHUNK] if r is not None) for at in starts),
     )
     shared: dict[Shared, int] = {}
     numbers = array("i")

@@ -43,6 +43,9 @@ _BREATH = 1_000
 _COUNTS, _DENSE_HEAD, _HEAD, _NODE_HEAD, _LINK = 8, 64, 40, 10, 4
 """Bytes of parts of a file that usearch writes."""
 
+_BATCH = 128
+"""Vectors that are added in one call: readers of the graph wait for it."""
+
 _FREE = 2**64 - 1
 """The label usearch shows for a vector that is removed while a search has it in hand."""
 
@@ -172,7 +175,10 @@ class Hnsw:
         labels = np.arange(first, first + len(vectors), dtype=np.uint64)
         # What is not a number would hide everything else.
         codes, _, _ = coded(np.where(np.isfinite(vectors), vectors, np.float32(0)))
-        graph.add(labels, codes, threads=_THREADS if len(vectors) >= _MANY else 1)
+        threads = _THREADS if len(vectors) >= _MANY else 1
+        for start in range(0, len(vectors), _BATCH):
+            end = start + _BATCH
+            graph.add(labels[start:end], codes[start:end], threads=threads)
         self._added += len(vectors)
         self._narrow = _narrow(self._added)
         self._graph = graph
