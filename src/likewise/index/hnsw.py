@@ -117,6 +117,24 @@ class Hnsw:
                 return near
         return self._matches(codes, vector, max(k, _EF, _BROAD * self._narrow), k, floor)
 
+    @property
+    def spare(self) -> float:
+        """Share of the nodes that are left from removed vectors. It takes a walk over all."""
+        nodes = int(self._graph.stats.nodes)
+        return 1.0 - len(self._graph) / nodes if nodes else 0.0
+
+    def relabelled(self, labels: Sequence[int]) -> Hnsw:
+        """Return a copy in which ``labels``, all there are in ascending order, count from 0."""
+        self.load()
+        new = Hnsw(self._graph.ndim)
+        new._graph = self._graph.copy()
+        fresh = np.arange(len(labels), dtype=np.uint64)
+        # In this order no label is given while another vector has it.
+        new._graph.rename(np.asarray(labels, dtype=np.uint64), fresh)
+        new._added = len(labels)
+        new._narrow = _narrow(new._added)
+        return new
+
     def save(self, path: Path) -> int:
         """Write the graph to a file; return how many labels were given out.
 
