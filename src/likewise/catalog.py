@@ -220,12 +220,13 @@ class Catalog:
         graces: dict[str, float] = {}
         found = []
         for record in self._records.all():
-            if record.expires_at is None or record.expires_at > now:
+            expires_at = record.expires_at
+            if expires_at is None or expires_at > now:
                 continue
             grace = graces.get(record.category)
             if grace is None:
                 grace = graces[record.category] = grace_of(record.category)
-            if record.expires_at + grace <= now:
+            if expires_at + grace <= now:
                 found.append(record.entry_id)
         return found
 
