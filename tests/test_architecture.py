@@ -24,8 +24,8 @@ INNER_ORDER = [
     *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
     "freshness", "classify", "index", "stores", "schema", "config", "vectors", "pools", "archive",
     "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep",
-    "rebuild", "learn", "teaching", "lookup", "beginning", "fetching", "gatekeeper", "neighbours", "keeping",
-    "accounts", "engine", "opening", "explain", "front", "aio", "cache",
+    "rebuild", "learn", "teaching", "lookup", "beginning", "fetching", "gatekeeper", "neighbours",
+    "keeping", "accounts", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 
