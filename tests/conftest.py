@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
+import redis
 from hypothesis import settings
 
 from likewise import Cache, Category
 from likewise.embed import Vectors
-from likewise.stores import MemoryStore, SQLiteStore, Store
+from likewise.errors import StoreError
+from likewise.stores import Store, open_store
 from likewise.testing import FakeClock, HashingEmbedder
 
 NOW = 1_700_000_000.0
@@ -71,12 +74,62 @@ def compass() -> type[Compass]:
     return Compass
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+KINDS = ("memory", "sqlite", "redis", "postgres")
+REDIS = os.environ.get("LIKEWISE_TEST_REDIS", "redis://127.0.0.1:6379/0")
+POSTGRES = os.environ.get("LIKEWISE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")
+
+
+@pytest.fixture(scope="session")
+def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """The address of a new, empty store of a kind; what was made is removed at the end.
+
+    Where its server does not run, the test is skipped, or fails when CI is set.
+    """
+    made: list[str] = []
+
+    def url(kind: str) -> str:
+        name = f"test_{secrets.token_hex(6)}"
+        match kind:
+            case "memory":
+                return "memory://"
+            case "sqlite":
+                return f"sqlite:///{tmp_path_factory.mktemp(name) / 'a.db'}"
+            case "redis":
+                found = f"{REDIS}?prefix={name}"
+            case _:
+                found = f"{POSTGRES}?schema={name}"
+        try:
+            open_store(found).close()
+        except StoreError as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+        made.append(found)
+        return found
+
+    yield url
+    for found in made:
+        remove_store(found)
+
+
+def remove_store(url: str) -> None:
+    """Take everything of a store out of its server."""
+    address, _, name = url.partition("?")
+    name = name.partition("=")[2]
+    if url.startswith("redis"):
+        with redis.Redis.from_url(address) as server:
+            for key in list(server.scan_iter(f"{{{name}}}:*", count=1000)):
+                server.delete(key)
+    else:
+        with psycopg.connect(address, autocommit=True) as db:
+            db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, store_url: Callable[[str], str]) -> Iterator[Store]:
     """A new store of each kind."""
-    made: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "a.db")
-    yield made
-    made.close()
+    with open_store(store_url(request.param)) as made:
+        yield made
 
 
 @pytest.fixture

@@ -22,10 +22,11 @@ NO_IO = {
 }  # fmt: skip
 INNER_ORDER = [
     *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
-    "freshness", "classify", "index", "stores", "schema", "config", "vectors", "pools", "archive",
-    "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep",
-    "rebuild", "learn", "teaching", "lookup", "beginning", "fetching", "gatekeeper", "neighbours",
-    "keeping", "accounts", "engine", "opening", "explain", "front", "aio", "cache",
+    "freshness", "classify", "index", "stores", "schema", "config", "overrides", "vectors", "pools",
+    "archive", "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts",
+    "upkeep", "rowreader", "rebuild", "following", "learn", "teaching", "lookup", "beginning",
+    "fetching", "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening", "explain",
+    "front", "aio", "cache",
 ]  # fmt: skip
 
 

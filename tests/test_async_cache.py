@@ -33,10 +33,10 @@ class ThreadSpy(MemoryStore):
         self.threads.append(threading.current_thread().name)
         return super().get(entry_id)
 
-    def put(self, entry: Any) -> list[str]:
+    def put(self, entry: Any, *, keep_s: float | None = None) -> list[str]:
         """See ``Store.put``."""
         self.threads.append(threading.current_thread().name)
-        return super().put(entry)
+        return super().put(entry, keep_s=keep_s)
 
 
 @pytest_asyncio.fixture
@@ -190,7 +190,7 @@ async def test_a_store_that_fails_costs_only_the_reuse(clock: FakeClock) -> None
     """The answer comes all the same; ``store`` itself raises."""
 
     class Full(MemoryStore):
-        def put(self, entry: object) -> list[str]:
+        def put(self, entry: object, *, keep_s: float | None = None) -> list[str]:
             raise StoreError("disk full")
 
     async def compute() -> str:

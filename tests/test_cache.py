@@ -585,7 +585,7 @@ def test_a_store_that_fails_costs_only_the_reuse(open_cache: Open) -> None:
     """``answer`` returns what was computed, also when it is no JSON value."""
 
     class Full(MemoryStore):
-        def put(self, entry: object) -> list[str]:
+        def put(self, entry: object, *, keep_s: float | None = None) -> list[str]:
             raise StoreError("disk full")
 
     cache = open_cache(store=Full())

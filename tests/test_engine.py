@@ -358,8 +358,8 @@ def test_threads_that_store_one_question_agree_on_its_entry(open_cache: Open) ->
     class Slow(MemoryStore):
         """A store that lets another thread in between its own write and the index's."""
 
-        def put(self, entry: Entry) -> list[str]:
-            replaced = super().put(entry)
+        def put(self, entry: Entry, *, keep_s: float | None = None) -> list[str]:
+            replaced = super().put(entry, keep_s=keep_s)
             threading.Event().wait(0.002)
             return replaced
 

@@ -398,7 +398,7 @@ def _policies(settings: Settings) -> Policies:
     if settings.max_entries < 1:
         msg = f"max_entries: {settings.max_entries} is too small; it is at least 1"
         raise ConfigError(msg)
-    default = _merged(Category(DEFAULT), settings.defaults, "defaults")
+    default = merged_policy(Category(DEFAULT), settings.defaults, "defaults")
     listed = dict(TAXONOMY) if settings.builtin_categories else {}
     if settings.defaults.error_budget is not UNSET:
         # The taxonomy says nothing of budgets: the user's word holds for all of it.
@@ -408,7 +408,7 @@ def _policies(settings: Settings) -> Policies:
         }
     for name, given in settings.categories.items():
         base = listed.get(check_name(name)) or default.renamed(name)
-        listed[name] = _merged(base, given, f"categories.{name}")
+        listed[name] = merged_policy(base, given, f"categories.{name}")
     return Policies(listed.pop(DEFAULT, default), listed)
 
 
@@ -433,7 +433,12 @@ def _optional(value: Duration | None, what: str) -> float | None:
     return None if value is None else seconds(value, what=what)
 
 
-def _merged(base: Category, given: PolicySettings, where: str) -> Category:
+def merged_policy(base: Category, given: PolicySettings, where: str) -> Category:
+    """Return a policy with what is given in place of its own.
+
+    Raises:
+        ConfigError: A value is wrong; ``where`` names its place in the message.
+    """
     values = {k: v for k, v in msgspec.structs.asdict(given).items() if v is not UNSET}
     values.pop("examples", None)
     threshold = values.get("similarity_threshold")

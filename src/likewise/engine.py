@@ -13,8 +13,10 @@ belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, `
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -25,7 +27,7 @@ from likewise.accounts import Accounts
 from likewise.adaptive import STEADY, Adapting, longest_delay_s
 from likewise.beginning import begin
 from likewise.catalog import Catalog
-from likewise.category import DEFAULT, Category
+from likewise.category import DEFAULT, Category, check_name
 from likewise.classify import Classifier
 from likewise.classify.nearest import Nearest
 from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
@@ -36,6 +38,7 @@ from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.fetching import Fetcher
+from likewise.following import Following
 from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.gate import Coarse, Gate
 from likewise.gatekeeper import Gatekeeper
@@ -50,6 +53,13 @@ from likewise.load import Load, LoadTerms
 from likewise.lookup import InForce, Lookup
 from likewise.naming import Namer, Naming
 from likewise.neighbours import Neighbours
+from likewise.overrides import (
+    POLICIES_MEMO,
+    check_override,
+    decode,
+    encode,
+    overridden,
+)
 from likewise.policy import (
     Bypass,
     Candidate,
@@ -63,10 +73,11 @@ from likewise.policy import (
     exact_only_of,
     threshold_of,
 )
-from likewise.pools import room_of
+from likewise.pools import Room, room_of
 from likewise.rebuild import Progress, rebuild
 from likewise.receipts import Receipt, Receipts
 from likewise.request import Request
+from likewise.rowreader import RowReader
 from likewise.sources import NO_SOURCES, Versions
 from likewise.stats import Stats
 from likewise.stores import Store
@@ -74,7 +85,12 @@ from likewise.teaching import Teaching
 from likewise.upkeep import Upkeep
 from likewise.vectors import VectorMemo
 
+logger = logging.getLogger("likewise")
+
 D = TypeVar("D", Decision, Decision | None)
+
+_JOIN_S = 5.0
+"""How long closing waits for who follows the store."""
 
 
 class Engine:
@@ -102,6 +118,7 @@ class Engine:
         embed_usd: US dollars that embedding a character of a question costs.
         load: How the pressure on a model is found.
         adapting: How far policies follow it.
+        follow: Whether to follow what others do to a store that is shared.
 
     Raises:
         ConfigError: The verifier was fitted with another embedder.
@@ -131,11 +148,15 @@ class Engine:
         embed_usd: float = 0.0,
         load: LoadTerms | None = None,
         adapting: Adapting = STEADY,
+        follow: bool = True,
     ) -> None:
         self.store = store
         self.embedder = embedder
+        self.max_entries, self.max_bytes = max_entries, max_bytes
+        self.configured = policies
+        """The policies of the configuration, over which those of the store are put."""
+        policies = overridden(policies, decode(store.memo(POLICIES_MEMO)))
         self.force = InForce(policies, sources, adapting=adapting)
-        self.max_entries = max_entries
         self.clock = clock
         self.load = Load(load, clock=time.monotonic if clock is time.time else clock)
         self.stats = Stats()
@@ -151,7 +172,6 @@ class Engine:
             eviction=lambda name: eviction_of(self.force.policies.of(name).eviction),
         )
         self.gate = None if sketcher is None else Gate(sketcher, self.catalog)
-        self.max_bytes = max_bytes
         self.room = room_of(policies, max_entries=max_entries, max_bytes=max_bytes)
         self.receipts = Receipts()
         self._vectors = VectorMemo(embedder)
@@ -165,11 +185,13 @@ class Engine:
             grace_of=self._grace_of,
             forgotten=self._forgotten,
         )
+        sketches = None if sketcher is None else sketcher.sketch
+        mark = store.mark()
         rebuild(
             self.catalog,
             store,
             embedder=embedder.name,
-            sketches=None if sketcher is None else sketcher.sketch,
+            sketches=sketches,
             now=clock(),
             grace_of=self._grace_of,
             progress=progress,
@@ -215,6 +237,7 @@ class Engine:
             stats=self.stats,
             embedder=embedder.name,
             clock=clock,
+            grace_of=self._grace_of,
         )
         self._gatekeeper = (
             None
@@ -235,6 +258,22 @@ class Engine:
             terms=ledger,
         )
         self.upkeep.evict()
+        self._overriding = threading.Lock()
+        self.following = Following(
+            store=store,
+            catalog=self.catalog,
+            reader=RowReader(embedder=embedder.name, dimensions=embedder.dimensions),
+            feedback=self._feedback,
+            faults=self.faults,
+            sketches=sketches,
+            learned=self._learned,
+            forgotten=self._forgotten,
+            labelled=self._labelled,
+            noted=self._noted,
+        )
+        self.following.seq = mark.seq
+        if follow and store.shared:
+            self.following.start()
 
     # -- a lookup ---------------------------------------------------------------------------------
 
@@ -570,16 +609,16 @@ class Engine:
         Raises:
             ConfigError: The verifier was fitted with another embedder; nothing has changed.
         """
-        room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
+        in_force = overridden(policies, decode(self.store.memo(POLICIES_MEMO)))
+        room = room_of(in_force, max_entries=self.max_entries, max_bytes=self.max_bytes)
         if judging is not self.force.judging and self.learner is None:
             self.force.judging = self._briefed(judging)
-        self.force.policies = policies
-        self.room = room
         self.force.sources = sources
         self.force.adapting = adapting
         self.load.terms = load
+        self.configured = policies
         self.namer = Namer(
-            policies,
+            in_force,
             classifiers,
             nearest,
             sure=sure,
@@ -587,6 +626,55 @@ class Engine:
             faults=self.faults,
             before=self.namer,
         )
+        self._enforce(in_force, room)
+
+    def override(self, name: str, settings: Mapping[str, Any] | None) -> Category:
+        """Put a policy in force for a category wherever the store is used; return what it is now.
+
+        Args:
+            name: The category.
+            settings: What ``categories`` of a configuration would say; ``None`` for what the
+                configuration does say.
+
+        Raises:
+            ConfigError: A key or value is wrong; nothing has changed.
+            StoreError: The store could not keep it; nothing has changed.
+        """
+        with self._overriding:
+            known = decode(self.store.memo(POLICIES_MEMO))
+            known.pop(check_name(name), None)
+            if settings is not None:
+                known[name] = check_override(name, settings)
+            policies = overridden(self.configured, known)
+            room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
+            self.store.put_memo(POLICIES_MEMO, encode(known))
+            self._take_over(policies, room)
+        return policies.of(name)
+
+    def revoke(self, category: str) -> int:
+        """Let nothing be served that was stored of a category so far, by whoever uses the store.
+
+        Its epoch moves on, so that what others store meanwhile under the old one is void as well.
+
+        Returns:
+            How many entries were deleted.
+
+        Raises:
+            StoreError: The store failed; what is in it may still be served.
+        """
+        known = decode(self.store.memo(POLICIES_MEMO)).get(category, {})
+        epoch = self.force.policies.of(category).epoch + 1
+        self.override(category, {**known, "epoch": epoch})
+        return self.upkeep.clear(category=category)
+
+    def _take_over(self, policies: Policies, room: Room) -> None:
+        """Put other policies in force, with rules and examples as they are."""
+        self.namer = self.namer.under(policies)
+        self._enforce(policies, room)
+
+    def _enforce(self, policies: Policies, room: Room) -> None:
+        self.force.policies = policies
+        self.room = room
         if self.gate is not None:
             self.gate.forget()
 
@@ -605,11 +693,13 @@ class Engine:
 
     def close(self) -> None:
         """Save the counters and what was learned, and close the store."""
+        self.following.stop()
         self.upkeep.flush()
         self._save_changes()
         if self.learner is not None:
             self.learner.close()
         self.store.close()
+        self.following.join(_JOIN_S)
 
     @property
     def listener(self) -> Listener | None:
@@ -642,6 +732,28 @@ class Engine:
         self.receipts.forget(entry_ids)
         if entry_ids is None and self.learner is not None:
             self.learner.forget()
+
+    def _learned(self, questions: Sequence[tuple[str, str]]) -> None:
+        """Let the verifier know of questions that others have stored."""
+        if self.force.judging is not None:
+            self.force.judging.learn(questions)
+
+    def _labelled(self) -> None:
+        """Take over the labels of others."""
+        if self.learner is not None:
+            self.learner.follow()
+
+    def _noted(self, name: str) -> None:
+        """Take over a memo that another has kept."""
+        if name != POLICIES_MEMO:
+            return
+        try:
+            with self._overriding:
+                policies = overridden(self.configured, decode(self.store.memo(name)))
+                room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
+                self._take_over(policies, room)
+        except ConfigError as error:
+            logger.error("the policies in the store are refused, the old ones stay: %s", error)
 
     def _briefed(self, judging: Judging | None) -> Judging | None:
         """Return a verifier that knows what is stored."""

@@ -28,7 +28,7 @@ class Feedback:
         self._blocked: dict[bytes, frozenset[bytes]] = {}
         self._strikes: dict[bytes, int] = {}
         for verdict in store.verdicts():
-            self._apply(verdict)
+            self.apply(verdict)
 
     @property
     def blocks(self) -> bool:
@@ -78,10 +78,11 @@ class Feedback:
             if key != record.key:
                 verdict = Verdict(record.key, key, correct)
                 self._store.add_verdict(verdict)
-                self._apply(verdict)
+                self.apply(verdict)
         return not correct and record.key in keys
 
-    def _apply(self, verdict: Verdict) -> None:
+    def apply(self, verdict: Verdict) -> None:
+        """Take over a verdict that is in the store."""
         with self._lock:
             before = self.blocked(verdict.key)
             others = before - {verdict.entry_key}

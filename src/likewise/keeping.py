@@ -37,6 +37,7 @@ class Keeper:
         stats: Counts.
         embedder: Name of the embedder in use.
         clock: Seconds since the epoch.
+        grace_of: For how many seconds after its time an entry of a category may be served.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Keeper:
         stats: Stats,
         embedder: str,
         clock: Callable[[], float],
+        grace_of: Callable[[str], float],
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -61,6 +63,7 @@ class Keeper:
         self._stats = stats
         self._embedder = embedder
         self._clock = clock
+        self._grace_of = grace_of
         self._locks = [threading.Lock() for _ in range(_KEY_LOCKS)]
         self.listener: Listener | None = None
         """Who keeps a log of what is learned, if anybody."""
@@ -96,7 +99,7 @@ class Keeper:
             near = self._near.nearest(lookup, vector, -1.0)
         # Two answers to one question must reach the store and the index in the same order.
         with self._locks[lookup.key[0] % len(self._locks)]:
-            self._store.put(entry)
+            self._store.put(entry, keep_s=self._keep_s(entry))
             before = self._catalog.add(record, vector, sketch)
         if before is not None:
             self._renewed(before, record)
@@ -141,6 +144,12 @@ class Keeper:
             provenance=provenance or Provenance(),
         )
 
+    def _keep_s(self, entry: Entry) -> float | None:
+        """Return for how many seconds the store need keep an entry at most."""
+        if entry.expires_at is None:
+            return None
+        return entry.expires_at - entry.created_at + self._grace_of(entry.category)
+
     def _wants_near(self, lookup: Lookup, teaching: Teaching | None) -> bool:
         if teaching is None:
             return self.listener is not None
@@ -148,6 +157,8 @@ class Keeper:
 
     def _renewed(self, before: Record, record: Record) -> None:
         """Take note of whether an answer had changed, where both can be compared."""
+        if before.entry_id == record.entry_id:
+            return  # whoever follows the store was here first
         if not before.answer or not record.answer:
             return
         gap_s, changed = record.created_at - before.created_at, before.answer != record.answer

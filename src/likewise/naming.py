@@ -83,6 +83,18 @@ class Namer:
         self._faults = faults
         self._invented: set[str] = set() if before is None else before._invented
 
+    def under(self, policies: Policies) -> Namer:
+        """Return one that names in the same way under other policies."""
+        return Namer(
+            policies,
+            self._classifiers,
+            self._nearest,
+            sure=self._sure,
+            coarse=self._coarse,
+            faults=self._faults,
+            before=self,
+        )
+
     @property
     def coarse(self) -> Nearest | None:
         """What names by their sketches the questions that need not be embedded."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-
 from likewise.catalog import Catalog
 from likewise.embed import Vectors
-from likewise.entry import UNNAMED, exact_key
 from likewise.index import Record
-from likewise.stores import IndexRow, Store
+from likewise.rowreader import RowReader
+from likewise.stores import Store
 
 logger = logging.getLogger("likewise")
 
@@ -49,7 +47,8 @@ def rebuild(
         StoreError: The store cannot be read.
     """
     total = store.count()
-    done = foreign = 0
+    done = 0
+    reader = RowReader(embedder=embedder, dimensions=catalog.dimensions)
 
     def tell(more: int) -> None:
         nonlocal done
@@ -58,8 +57,6 @@ def rebuild(
             progress(done, max(done, total))
 
     def rows() -> Iterator[tuple[Record, Vectors | None]]:
-        nonlocal foreign
-        scopes: dict[bytes, bytes] = {}
         expired: list[str] = []
         for row in store.scan():
             if stop():
@@ -72,44 +69,17 @@ def rebuild(
                     tell(len(expired))
                     expired.clear()
                 continue
-            scope = scopes.setdefault(row.scope, row.scope)
-            vector = None
-            if row.vector is not None and row.embedder == embedder:
-                vector = row.vector.astype(np.float32)
-                if vector.shape != (catalog.dimensions,) or not np.isfinite(vector).all():
-                    vector = None  # damaged on disk: equal questions are still answered
-            elif row.vector is not None:
-                foreign += 1
-            yield _record(row, scope, indexed=vector is not None), vector
+            yield reader.read(row)
         if expired:
             store.delete(expired)
             tell(len(expired))
 
     with catalog.loading():
         catalog.load(rows(), sketches, tell)
-    if foreign:
+    if reader.foreign:
         logger.warning(
             "%d entries were embedded by another model than %s; only equal questions are answered "
             "from them, until they are asked anew",
-            foreign,
+            reader.foreign,
             embedder,
         )
-
-
-def _record(row: IndexRow, scope: bytes, *, indexed: bool) -> Record:
-    return Record.of(
-        row.id,
-        exact_key(scope, row.category if row.named else UNNAMED, row.question),
-        scope,
-        row.category,
-        # As in service: what is never compared need not be held in memory.
-        row.question if indexed else "",
-        row.created_at,
-        row.expires_at,
-        row.epoch,
-        row.answer_digest,
-        tenant=row.tenant,
-        size=row.size,
-        cost=row.cost,
-        sources=row.sources,
-    )

@@ -45,6 +45,8 @@ class Upkeep:
         self._grace_of = grace_of
         self._forgotten = forgotten
         self._tidied_at = clock()
+        self._owed: set[str] = set()
+        """Entries that are to go from the store, which failed when it was told."""
 
     def forget(self, entry_ids: Sequence[str]) -> int:
         """Delete entries from store and index; return how many the store held."""
@@ -69,6 +71,13 @@ class Upkeep:
         expired = self._catalog.expired(now, self._grace_of)
         if expired:
             self._discard(expired, why="expired")
+        try:
+            self._store.expire()
+            if owed := list(self._owed):
+                self._store.delete(owed)
+                self._owed.difference_update(owed)
+        except StoreError as error:
+            self._faults.report(DEFAULT, "store", error)
         self.flush()
 
     @property
@@ -102,4 +111,5 @@ class Upkeep:
         try:
             self._store.delete(entry_ids)
         except StoreError as error:
+            self._owed.update(entry_ids)
             self._faults.report(DEFAULT, "store", error)

@@ -33,11 +33,11 @@ class FrailStore(MemoryStore):
         super().__init__()
         self.error: Exception | None = None
 
-    def put(self, entry: Entry) -> list[str]:
+    def put(self, entry: Entry, *, keep_s: float | None = None) -> list[str]:
         """Keep an entry, or fail."""
         if self.error:
             raise self.error
-        return super().put(entry)
+        return super().put(entry, keep_s=keep_s)
 
     def get(self, entry_id: str) -> Entry | None:
         """Return an entry, or fail."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,12 +12,19 @@ from likewise import Cache, Category, Entry
 from likewise.entry import Provenance
 from likewise.errors import StoreError
 from likewise.policy import Hit
-from likewise.stores import MemoryStore, Store
+from likewise.stores import MemoryStore, Store, open_store
 from likewise.stores.base import AtHand
 from likewise.testing import FakeClock, HashingEmbedder
 
 ENTRY = Entry("a", b"scope", "code", "q", {"n": 1}, 0.0, None, provenance=Provenance("m", 1, 2))
 OTHER = replace(ENTRY, id="b", question="other")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, store_url: Callable[[str], str]) -> Iterator[Store]:
+    """A new store of those that are in this process; what others have is never at hand."""
+    with open_store(store_url(request.param)) as made:
+        yield made
 
 
 @pytest.fixture

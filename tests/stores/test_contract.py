@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from likewise import Entry
 from likewise.entry import Provenance
 from likewise.errors import StoreError
-from likewise.stores import IndexRow, MemoryStore, SQLiteStore, Store, Verdict
+from likewise.stores import (
+    IndexRow,
+    Kind,
+    Mark,
+    MemoryStore,
+    Store,
+    Verdict,
+    open_store,
+)
 from likewise.stores.base import MOST_LABELS
 
+KINDS = ("memory", "sqlite", "redis", "postgres")
 FULL = Entry(
     id="lw-1",
     scope=b"\x00\xffscope",
@@ -46,13 +61,13 @@ def assert_equal(a: Entry | None, b: Entry | None) -> None:
     """Compare every field; vectors by value and type."""
     assert a is not None
     assert b is not None
-    for field in fields(Entry):
-        left, right = getattr(a, field.name), getattr(b, field.name)
-        if field.name == "vector" and left is not None:
+    for one in fields(Entry):
+        left, right = getattr(a, one.name), getattr(b, one.name)
+        if one.name == "vector" and left is not None:
             np.testing.assert_array_equal(left, right)
             assert right.dtype == np.float16
         else:
-            assert left == right, field.name
+            assert left == right, one.name
 
 
 def test_every_field_comes_back(store: Store) -> None:
@@ -168,9 +183,9 @@ def test_a_scan_has_everything_but_the_answer(store: Store) -> None:
     store.put(FULL)
     store.put(entry("b", vector=None))
     first, second = store.scan()
-    for field in fields(IndexRow):
-        if field.name != "vector":
-            assert getattr(first, field.name) == getattr(FULL, field.name)
+    for one in fields(IndexRow):
+        if one.name != "vector":
+            assert getattr(first, one.name) == getattr(FULL, one.name)
     np.testing.assert_array_equal(first.vector, FULL.vector)
     assert second.vector is None
     assert FULL.question not in repr(first)
@@ -309,6 +324,15 @@ def test_a_closed_store_says_so(store: Store) -> None:
         lambda: list(store.verdicts()),
         lambda: store.add_counters({("a", "b"): 1}),
         store.counters,
+        lambda: store.rows(["a"]),
+        store.expire,
+        store.mark,
+        lambda: store.changes(after=0),
+        lambda: store.wait(after=0, timeout_s=0.1),
+        lambda: store.add_labels([b"x"]),
+        lambda: list(store.labels()),
+        lambda: store.put_memo("a", b""),
+        lambda: store.memo("a"),
     ):
         with pytest.raises(StoreError, match="closed"):
             call()
@@ -316,7 +340,13 @@ def test_a_closed_store_says_so(store: Store) -> None:
 
 def test_the_address_opens_the_same_kind(store: Store) -> None:
     """``url`` names the kind."""
-    assert store.url.startswith("sqlite:///" if isinstance(store, SQLiteStore) else "memory://")
+    store.put(FULL)
+    if isinstance(store, MemoryStore):
+        assert store.url == "memory://"
+        return
+    with open_store(store.url) as again:
+        assert type(again) is type(store)
+        assert_equal(FULL, again.get("lw-1"))
 
 
 def test_threads_do_not_get_in_each_other_s_way(store: Store) -> None:
@@ -372,40 +402,156 @@ def test_closing_under_readers_is_an_error_of_the_store_only(store: Store) -> No
     assert other == []
 
 
-ACTS = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "put", "put", "delete", "clear", "verdict"]),
-        st.sampled_from("abcd"),
-        st.sampled_from("qrs"),
-        st.sampled_from(["code", "sql"]),
-        st.sampled_from([b"s", b"t"]),
-    ),
-    max_size=15,
-)
+@dataclass
+class Model:
+    """What every store must do, as plainly as it can be written."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """By identifier, in the order in which they came."""
+    verdicts: dict[tuple[bytes, bytes], bool] = field(default_factory=dict)
+    counters: dict[tuple[str, str], float] = field(default_factory=dict)
+    memos: dict[str, bytes] = field(default_factory=dict)
+    labels: list[bytes] = field(default_factory=list)
+
+    def put(self, new: Entry) -> list[str]:
+        """One entry for each key, and one for each identifier; the new one is the latest."""
+        replaced = [e.id for e in self.entries.values() if e.key == new.key and e.id != new.id]
+        for name in [*replaced, new.id]:
+            self.entries.pop(name, None)
+        self.entries[new.id] = new
+        return replaced
+
+    def delete(self, names: list[str]) -> int:
+        """Count what was there."""
+        return sum(self.entries.pop(name, None) is not None for name in names)
+
+    def clear(self, category: str | None, scope: bytes | None) -> set[str]:
+        """Choose by category and scope."""
+        gone = {
+            e.id
+            for e in self.entries.values()
+            if category in (None, e.category) and scope in (None, e.scope)
+        }
+        self.delete(list(gone))
+        return gone
 
 
-@settings(max_examples=40, deadline=None)
-@given(ACTS)
-def test_all_stores_behave_alike(
-    tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, str, str, str, bytes]]
-) -> None:
-    """Any series of writes leaves the same entries, verdicts and return values in each."""
-    path: Path = tmp_path_factory.mktemp("alike") / "a.db"
-    stores: list[Store] = [MemoryStore(), SQLiteStore(path)]
-    for act, name, question, category, scope in acts:
-        if act == "put":
-            new = entry(name, question=question, category=category, scope=scope)
-            results: list[object] = [s.put(new) for s in stores]
-        elif act == "delete":
-            results = [s.delete([name]) for s in stores]
-        elif act == "clear":
-            results = [set(s.clear(category=category, scope=scope)) for s in stores]
-        else:
-            verdict = Verdict(name.encode(), question.encode(), correct=category == "sql")
-            results = [s.add_verdict(verdict) for s in stores]
-        assert results[0] == results[1]
-    seen = [[(r.id, r.question, r.category, r.scope) for r in s.scan()] for s in stores]
-    assert seen[0] == seen[1]
-    assert set(stores[0].verdicts()) == set(stores[1].verdicts())
-    for s in stores:
-        s.close()
+class AnyStore(RuleBasedStateMachine):
+    """A store does as the model does, whatever happens in whatever order.
+
+    A second object over the same store reads all that the first has written, and who follows the
+    feed from the start knows at every step which entries there are.
+    """
+
+    kind: str
+    make: Callable[[str], str]
+
+    names = st.sampled_from("abcd")
+    questions = st.sampled_from("qrs")
+    categories = st.sampled_from(["code", "sql"])
+    scopes = st.sampled_from([b"s", b"t"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = open_store(type(self).make(self.kind))
+        # In memory there is no other: the same object is followed.
+        self.other = self.store if self.kind == "memory" else open_store(self.store.url)
+        self.model = Model()
+        self.mark = self.store.mark()
+        self.known: set[str] = set()
+
+    def teardown(self) -> None:
+        """Close both."""
+        self.store.close()
+        self.other.close()
+
+    @rule(name=names, question=questions, category=categories, scope=scopes, answer=st.integers())
+    def put(self, name: str, question: str, category: str, scope: bytes, answer: int) -> None:
+        """Put an entry, maybe in the place of others."""
+        new = entry(name, question=question, category=category, scope=scope, answer=answer)
+        assert self.store.put(new) == self.model.put(new)
+
+    @rule(chosen=st.lists(names, max_size=3))
+    def delete(self, chosen: list[str]) -> None:
+        """Delete some, there or not."""
+        assert self.store.delete(chosen) == self.model.delete(chosen)
+
+    @rule(category=st.none() | categories, scope=st.none() | scopes)
+    def clear(self, category: str | None, scope: bytes | None) -> None:
+        """Clear a part, or all."""
+        gone = self.store.clear(category=category, scope=scope)
+        assert set(gone) == self.model.clear(category, scope)
+        assert len(gone) == len(set(gone))
+
+    @rule(name=names, question=questions, correct=st.booleans())
+    def judge(self, name: str, question: str, correct: bool) -> None:
+        """Keep a verdict."""
+        self.store.add_verdict(Verdict(name.encode(), question.encode(), correct))
+        self.model.verdicts[name.encode(), question.encode()] = correct
+
+    @rule(
+        category=categories, name=st.sampled_from(["requests", "saved_s"]), more=st.integers(0, 9)
+    )
+    def count(self, category: str, name: str, more: int) -> None:
+        """Add to a counter."""
+        self.store.add_counters({(category, name): more})
+        known = self.model.counters
+        known[category, name] = known.get((category, name), 0.0) + more
+
+    @rule(name=names, value=st.binary(max_size=5))
+    def note(self, name: str, value: bytes) -> None:
+        """Keep a memo."""
+        self.store.put_memo(name, value)
+        self.model.memos[name] = value
+
+    @rule(labels=st.lists(st.binary(max_size=5), max_size=3))
+    def label(self, labels: list[bytes]) -> None:
+        """Append labels."""
+        self.store.add_labels(labels)
+        self.model.labels += labels
+
+    @invariant()
+    def all_is_there(self) -> None:
+        """Whoever asks sees what the model has."""
+        model = self.model
+        rows = list(self.other.scan())
+        assert [r.id for r in rows] == list(model.entries)
+        assert [(r.question, r.category, r.scope) for r in rows] == [
+            (e.question, e.category, e.scope) for e in model.entries.values()
+        ]
+        for name in "abcd":
+            found = self.other.get(name)
+            assert (found is None) == (name not in model.entries)
+            if found is not None:
+                assert_equal(found, model.entries[name])
+        assert {r.id for r in self.other.rows(list("abcd"))} == set(model.entries)
+        assert self.other.counts() == Counter(e.category for e in model.entries.values())
+        assert {(v.entry_key, v.key): v.correct for v in self.other.verdicts()} == model.verdicts
+        assert self.other.counters() == model.counters
+        assert {n: self.other.memo(n) for n in "abcd"} == {n: model.memos.get(n) for n in "abcd"}
+        assert [label for _, label in self.other.labels()] == model.labels
+
+    @invariant()
+    def who_follows_knows_it_too(self) -> None:
+        """From the feed alone."""
+        after = self.mark.seq
+        while changes := self.other.changes(after=after):
+            for change in changes:
+                assert change.seq == after + 1
+                after = change.seq
+                if change.kind is Kind.PUT:
+                    self.known |= set(change.names)
+                elif change.kind is Kind.GONE:
+                    self.known -= set(change.names)
+        assert self.known == set(self.model.entries)
+        assert self.store.mark() == Mark(self.mark.store, after)
+        self.mark = Mark(self.mark.store, after)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_does_as_the_model_does(kind: str, store_url: Callable[[str], str]) -> None:
+    """Hypothesis looks for a series of steps after which one does not."""
+    machine = type(f"Any{kind}", (AnyStore,), {"kind": kind, "make": staticmethod(store_url)})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=15, stateful_step_count=12, deadline=None)
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from likewise.entry import Entry, Provenance, StoredVector
 from likewise.recent import Recent
+from likewise.stores.feed import Change, Mark, Verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,15 +33,6 @@ class IndexRow:
     size: int
     cost: float
     vector: StoredVector | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a user said of a pair: the entry's own exact key, and that of the question it served."""
-
-    entry_key: bytes
-    key: bytes
-    correct: bool
 
 
 Counters = Mapping[tuple[str, str], float]
@@ -68,6 +62,8 @@ class Held:
     scope: bytes
     provenance: Provenance
     answer: bytes = field(repr=False)
+    until: float = math.inf
+    """When the store gives it out no more, in seconds since the epoch."""
     ready: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -85,13 +81,17 @@ class AtHand:
 
     def __init__(self, most_bytes: int = MOST_AT_HAND_BYTES) -> None:
         self._recent: Recent[str, Held] = Recent(most_bytes)
-        self.of = self._recent.of
         self.drop = self._recent.drop
         self.drops = self._recent.drops
 
-    def add(self, entry: Entry, answer: bytes, *, since: int) -> None:
+    def of(self, entry_id: str) -> Held | None:
+        """Return an entry's answer."""
+        held = self._recent.of(entry_id)
+        return None if held is None or held.until <= time.time() else held
+
+    def add(self, entry: Entry, answer: bytes, *, since: int, until: float | None = None) -> None:
         """Keep an entry's answer at hand, unless it went since: ``drops`` from before the read."""
-        held = Held(entry.scope, entry.provenance, answer)
+        held = Held(entry.scope, entry.provenance, answer, math.inf if until is None else until)
         self._recent.add(entry.id, held, held.size, since=since)
 
 
@@ -102,7 +102,14 @@ class Store(ABC):
     trace. A read returns whole entries or ``None``: a damaged entry counts as gone. Every failure
     raises ``StoreError``, within seconds, never hangs. One entry exists per exact key: a newer one
     takes the place of the older.
+
+    All that changes is told in a feed, in the order of its numbers, so that others can follow:
+    other objects over the same store, in this process, in another or on another machine. When
+    ``delete`` or ``clear`` have returned, none of them gives out any more what has gone.
     """
+
+    shared: ClassVar[bool] = True
+    """Whether others may write to the store beside this object."""
 
     @property
     @abstractmethod
@@ -110,8 +117,12 @@ class Store(ABC):
         """The store's address, without any password."""
 
     @abstractmethod
-    def put(self, entry: Entry) -> list[str]:
-        """Keep an entry; return the identifiers of those it took the place of."""
+    def put(self, entry: Entry, *, keep_s: float | None = None) -> list[str]:
+        """Keep an entry; return the identifiers of those it took the place of.
+
+        After ``keep_s`` seconds, by its own clock, the store gives it out no more, whether anybody
+        deletes it or not; without them it stays.
+        """
 
     @abstractmethod
     def get(self, entry_id: str) -> Entry | None:
@@ -139,6 +150,35 @@ class Store(ABC):
     @abstractmethod
     def scan(self) -> Iterator[IndexRow]:
         """Yield every entry without its answer, oldest first."""
+
+    @abstractmethod
+    def rows(self, entry_ids: Sequence[str]) -> list[IndexRow]:
+        """Return some entries without their answers; those that are not there are left out."""
+
+    @abstractmethod
+    def expire(self) -> int:
+        """Delete what is past its ``keep_s``; return how many entries went."""
+
+    @abstractmethod
+    def mark(self) -> Mark:
+        """Return where the store's history stands: who reads all after it misses nothing."""
+
+    @abstractmethod
+    def changes(self, *, after: int) -> list[Change]:
+        """Return the next changes after a number, oldest first, a page of them at most.
+
+        Raises:
+            FeedLostError: They are not kept any more, or the store has become another.
+            StoreError: The store cannot be read.
+        """
+
+    @abstractmethod
+    def wait(self, *, after: int, timeout_s: float) -> None:
+        """Return when something may have changed after a number, at the latest after a while.
+
+        Raises:
+            StoreError: The store is closed or cannot be read.
+        """
 
     @abstractmethod
     def counts(self) -> dict[str, int]:

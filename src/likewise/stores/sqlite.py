@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,31 +25,47 @@ from likewise.entry import (
     encode_answer,
 )
 from likewise.errors import StoreError
-from likewise.stores.base import MOST_LABELS, AtHand, Counters, Held, IndexRow, Store, Verdict
+from likewise.stores.base import MOST_LABELS, AtHand, Counters, Held, IndexRow, Store
+from likewise.stores.feed import (
+    MOST_CHANGES,
+    PAGE,
+    Change,
+    FeedLostError,
+    Kind,
+    Mark,
+    Verdict,
+    lost,
+    pack,
+    unpack,
+)
 from likewise.stores.sqlite_schema import prepare
 
 _BUSY_TIMEOUT_S = 5.0
-_SCAN_ROWS = 1000
-
-_HOW_MANY_GONE = "SELECT entries FROM gone"
+_LOOK_EVERY_S = 0.02
+"""How often a follower asks whether another process has written: it takes a few microseconds."""
 
 _COLUMNS = (
     "id, key, scope, category, tenant, namespace, question, created_at, expires_at, epoch, "
     "embedder, vector, provenance, answer, checksum, answer_digest, named, sources"
 )
 _ANSWER = _COLUMNS.split(", ").index("answer")
-_SLOTS = ", ".join("?" * len(_COLUMNS.split(", ")))
-_PUT = f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({_SLOTS})"  # noqa: S608 - constants
-_GET = f"SELECT {_COLUMNS} FROM entries WHERE id = ?"  # noqa: S608 - constants
+_SLOTS = ", ".join("?" * (1 + len(_COLUMNS.split(", "))))
+_PUT = f"INSERT OR REPLACE INTO entries ({_COLUMNS}, gone_at) VALUES ({_SLOTS})"  # noqa: S608 - constants
+_HERE = "(gone_at IS NULL OR gone_at > ?)"
+_GET = f"SELECT {_COLUMNS}, gone_at FROM entries WHERE id = ? AND {_HERE}"  # noqa: S608 - constants
 _SCANNED = [
     "id", "scope", "category", "question", "created_at", "expires_at", "epoch", "embedder",
     "answer_digest", "named", "sources", "tenant", "provenance",
 ]  # fmt: skip
-_SCAN = (
+_ROWS = (
     f"SELECT seq, {', '.join(_SCANNED)}, "  # noqa: S608 - constants
     "length(CAST(question AS BLOB)) + length(answer) + coalesce(length(vector), 0), vector "
-    "FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+    f"FROM entries WHERE {_HERE}"
 )
+_SCAN = f"{_ROWS} AND seq > ? ORDER BY seq LIMIT ?"
+_TELL = "INSERT INTO feed (kind, body, origin) VALUES (?, ?, ?)"
+_OWN = "UPDATE feed SET origin = ? WHERE seq > ? AND origin IS NULL"
+_HEAD = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'feed'"
 _ADD = (
     "INSERT INTO counters VALUES (?, ?, ?) "
     "ON CONFLICT (category, name) DO UPDATE SET value = value + excluded.value"
@@ -66,10 +84,12 @@ class SQLiteStore(Store):
         self._path = Path(path)
         self._write_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
+        self._origin = secrets.token_bytes(8)
         self._at_hand = AtHand()
         self._watch_lock = threading.Lock()
-        self._seen = (-1, -1)
-        """Version of the file and number of entries gone, as of which ``_at_hand`` is right."""
+        self._seen = (-1, 0)
+        """Version of the file and number of the change as of which ``_at_hand`` is right."""
+        self._ended = threading.Event()
         self._closed = False
         with self._faults("open"):
             # Questions and answers are nobody else's to read; the -wal and -shm files follow suit.
@@ -78,7 +98,7 @@ class SQLiteStore(Store):
             try:
                 prepare(self._writer, self._path)
                 self._watcher = self._connect()
-                self._notice()
+                self._seen = (-1, self._head(self._watcher))
             except BaseException:
                 self._writer.close()
                 raise
@@ -88,7 +108,7 @@ class SQLiteStore(Store):
         """See ``Store.url``."""
         return f"sqlite:///{self._path}"
 
-    def put(self, entry: Entry) -> list[str]:
+    def put(self, entry: Entry, *, keep_s: float | None = None) -> list[str]:
         """See ``Store.put``."""
         answer = encode_answer(entry.answer)
         vector = None if entry.vector is None else entry.vector.astype("<f2").tobytes()
@@ -112,10 +132,12 @@ class SQLiteStore(Store):
             entry.answer_digest,
             entry.named,
             entry.sources,
+            None if keep_s is None else time.time() + keep_s,
         )
         with self._transaction() as db:
             old = db.execute("SELECT id FROM entries WHERE key = ?", (entry.key,)).fetchall()
             db.execute(_PUT, row)
+            self._tell(db, Kind.PUT, pack((entry.id,)))
         replaced = [i for (i,) in old if i != entry.id]
         self._at_hand.drop([*replaced, entry.id])
         return replaced
@@ -124,10 +146,13 @@ class SQLiteStore(Store):
         """See ``Store.get``."""
         since = self._at_hand.drops(entry_id)
         with self._reader() as db:
-            row = db.execute(_GET, (entry_id,)).fetchone()
-        entry = None if row is None else _entry(row)
+            row = db.execute(_GET, (entry_id, time.time())).fetchone()
+        if row is None:
+            return None
+        *columns, until = row
+        entry = _entry(columns)
         if entry is not None:
-            self._at_hand.add(entry, row[_ANSWER], since=since)
+            self._at_hand.add(entry, columns[_ANSWER], since=since, until=until)
         return entry
 
     def at_hand(self, entry_id: str) -> Held | None:
@@ -142,14 +167,20 @@ class SQLiteStore(Store):
         return self._at_hand.of(entry_id)
 
     def _notice(self) -> None:
-        """Keep nothing at hand once another process has deleted or replaced an entry."""
+        """Keep nothing at hand that has been deleted, replaced or put again, by any process."""
         (version,) = self._watcher.execute("PRAGMA data_version").fetchone()
         if version == self._seen[0]:
             return
-        (gone,) = self._watcher.execute(_HOW_MANY_GONE).fetchone()
-        if gone != self._seen[1]:
+        seq = self._seen[1]
+        try:
+            while changes := self._page(self._watcher, seq):
+                seq = changes[-1].seq
+                # What goes by our own hand is told to ``_at_hand`` one by one.
+                self._at_hand.drop(name for c in changes if not c.own for name in c.names)
+        except FeedLostError:
+            seq = self._head(self._watcher)
             self._at_hand.drop(None)
-        self._seen = (version, gone)
+        self._seen = (version, seq)
 
     def delete(self, entry_ids: Sequence[str]) -> int:
         """See ``Store.delete``."""
@@ -166,15 +197,73 @@ class SQLiteStore(Store):
         seq = 0
         while True:
             with self._reader() as db:
-                rows = db.execute(_SCAN, (seq, _SCAN_ROWS)).fetchall()
+                rows = db.execute(_SCAN, (time.time(), seq, PAGE)).fetchall()
             if not rows:
                 return
-            for row in rows:
-                seq, *fields, size, blob = row
-                found = dict(zip(_SCANNED, fields, strict=True))
-                found["named"] = bool(found["named"])
-                cost = _cost(found.pop("provenance"))
-                yield IndexRow(**found, size=size, cost=cost, vector=_vector(blob))
+            seq = rows[-1][0]
+            yield from map(_row, rows)
+
+    def rows(self, entry_ids: Sequence[str]) -> list[IndexRow]:
+        """See ``Store.rows``."""
+        found: list[IndexRow] = []
+        for start in range(0, len(entry_ids), PAGE):
+            names = entry_ids[start : start + PAGE]
+            query = f"{_ROWS} AND id IN ({', '.join('?' * len(names))}) ORDER BY seq"
+            with self._reader() as db:
+                found += map(_row, db.execute(query, (time.time(), *names)))
+        return found
+
+    def expire(self) -> int:
+        """See ``Store.expire``."""
+        with self._transaction() as db:
+            query = "DELETE FROM entries WHERE gone_at <= ? RETURNING id"
+            gone = [i for (i,) in db.execute(query, (time.time(),))]
+        self._at_hand.drop(gone)
+        return len(gone)
+
+    def mark(self) -> Mark:
+        """See ``Store.mark``."""
+        with self._reader() as db:
+            (identity,) = db.execute("SELECT id FROM identity").fetchone()
+            return Mark(identity, self._head(db))
+
+    def changes(self, *, after: int) -> list[Change]:
+        """See ``Store.changes``."""
+        with self._reader() as db:
+            return self._page(db, after)
+
+    def wait(self, *, after: int, timeout_s: float) -> None:
+        """See ``Store.wait``."""
+        ends = time.monotonic() + timeout_s
+        version = None
+        with self._reader() as db:
+            while not self._closed:
+                # It tells of what other connections have written, those of this object too.
+                (now,) = db.execute("PRAGMA data_version").fetchone()
+                if now != version and self._head(db) != after:
+                    return
+                version = now
+                left_s = ends - time.monotonic()
+                if left_s <= 0:
+                    return
+                self._ended.wait(min(_LOOK_EVERY_S, left_s))
+        raise self._closed_error()
+
+    def _page(self, db: sqlite3.Connection, after: int) -> list[Change]:
+        query = "SELECT seq, kind, body, origin FROM feed WHERE seq > ? ORDER BY seq LIMIT ?"
+        head = self._head(db)
+        rows = db.execute(query, (after, PAGE)).fetchall()
+        if (rows[0][0] if rows else head + 1) != after + 1:
+            raise lost(self.url, after)
+        found = (unpack(seq, kind, body, own=by == self._origin) for seq, kind, body, by in rows)
+        return [change for change in found if change is not None]
+
+    @staticmethod
+    def _head(db: sqlite3.Connection) -> int:
+        return int(db.execute(_HEAD).fetchone()[0])
+
+    def _tell(self, db: sqlite3.Connection, kind: Kind, body: bytes = b"[]") -> None:
+        db.execute(_TELL, (kind.value, body, self._origin))
 
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> list[str]:
         """See ``Store.clear``."""
@@ -201,6 +290,7 @@ class SQLiteStore(Store):
                 "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)",
                 (verdict.entry_key, verdict.key, verdict.correct),
             )
+            self._tell(db, Kind.VERDICT, pack(verdict=verdict))
 
     def verdicts(self) -> Iterator[Verdict]:
         """See ``Store.verdicts``."""
@@ -211,11 +301,14 @@ class SQLiteStore(Store):
 
     def add_labels(self, labels: Sequence[bytes]) -> None:
         """See ``Store.add_labels``."""
+        if not labels:
+            return
         with self._transaction() as db:
             db.executemany("INSERT INTO labels (label) VALUES (?)", [(label,) for label in labels])
             db.execute(
                 "DELETE FROM labels WHERE seq <= (SELECT max(seq) FROM labels) - ?", (MOST_LABELS,)
             )
+            self._tell(db, Kind.LABELS)
 
     def labels(self, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
         """See ``Store.labels``."""
@@ -223,7 +316,7 @@ class SQLiteStore(Store):
             with self._reader() as db:
                 rows = db.execute(
                     "SELECT seq, label FROM labels WHERE seq > ? ORDER BY seq LIMIT ?",
-                    (after, _SCAN_ROWS),
+                    (after, PAGE),
                 ).fetchall()
             if not rows:
                 return
@@ -234,6 +327,7 @@ class SQLiteStore(Store):
         """See ``Store.put_memo``."""
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO memos VALUES (?, ?)", (name, value))
+            self._tell(db, Kind.MEMO, pack((name,)))
 
     def memo(self, name: str) -> bytes | None:
         """See ``Store.memo``."""
@@ -258,6 +352,7 @@ class SQLiteStore(Store):
             if self._closed:
                 return
             self._closed = True
+            self._ended.set()
             self._at_hand.drop(None)
             self._writer.close()
         with self._watch_lock:
@@ -309,18 +404,20 @@ class SQLiteStore(Store):
                 raise self._closed_error()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                (before,) = self._writer.execute(_HOW_MANY_GONE).fetchone()
+                before = self._head(self._writer)
                 yield self._writer
-                (after,) = self._writer.execute(_HOW_MANY_GONE).fetchone()
+                # The trigger knows not by whose hand entries go.
+                self._writer.execute(_OWN, (self._origin, before))
+                self._writer.execute("DELETE FROM feed WHERE seq <= ?", (self._oldest(),))
                 self._writer.execute("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
-            with self._watch_lock:
-                # What goes by our own hand is told to ``_at_hand`` one by one.
-                if self._seen[1] == before:
-                    self._seen = (self._seen[0], after)
+
+    def _oldest(self) -> int:
+        """Return the number up to which changes are not kept any more."""
+        return self._head(self._writer) - MOST_CHANGES
 
     @contextmanager
     def _faults(self, act: str) -> Iterator[None]:
@@ -355,13 +452,21 @@ def _cost(provenance: object) -> float:
     return 1.0  # damaged: the entry is never served
 
 
+def _row(row: tuple[Any, ...]) -> IndexRow:
+    _, *fields, size, blob = row
+    found = dict(zip(_SCANNED, fields, strict=True))
+    found["named"] = bool(found["named"])
+    cost = _cost(found.pop("provenance"))
+    return IndexRow(**found, size=size, cost=cost, vector=_vector(blob))
+
+
 def _vector(blob: bytes | None) -> StoredVector | None:
     if not isinstance(blob, bytes) or len(blob) % 2:
         return None  # none was stored, or it is damaged
     return np.frombuffer(blob, dtype="<f2")
 
 
-def _entry(row: tuple[Any, ...]) -> Entry | None:
+def _entry(row: Sequence[Any]) -> Entry | None:
     fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
     answer, checksum = fields.pop("answer"), fields.pop("checksum")
     if not isinstance(answer, bytes) or crc32(answer) != checksum:

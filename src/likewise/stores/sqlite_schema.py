@@ -15,7 +15,7 @@ from likewise.errors import StoreError
 _APPLICATION_ID = 0x4C494B45
 """``LIKE`` in ASCII, in the file's header: tells our files from others'."""
 
-_SCHEMA_VERSION = 4
+_SCHEMA_VERSION = 5
 
 _SCHEMA = """
 CREATE TABLE entries (
@@ -70,13 +70,20 @@ ALTER TABLE entries ADD COLUMN named INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE entries ADD COLUMN sources TEXT NOT NULL DEFAULT ''
 """
 
-_GONE = (
-    "CREATE TABLE gone (entries INTEGER NOT NULL)",
-    "INSERT INTO gone VALUES (0)",
+_FEED = (
+    "CREATE TABLE feed (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, "
+    "body BLOB NOT NULL, origin BLOB)",
     "CREATE TRIGGER entry_gone AFTER DELETE ON entries "
-    "BEGIN UPDATE gone SET entries = entries + 1; END",
+    "BEGIN INSERT INTO feed (kind, body) VALUES ('gone', json_array(OLD.id)); END",
+    "CREATE TABLE identity (id TEXT NOT NULL)",
+    "INSERT INTO identity VALUES (lower(hex(randomblob(8))))",
+    "ALTER TABLE entries ADD COLUMN gone_at REAL",
+    "CREATE INDEX entries_by_end ON entries (gone_at) WHERE gone_at IS NOT NULL",
 )
-"""Since schema 4: how many entries were deleted or replaced, by whichever process."""
+"""Since schema 5: the change feed, who the store is, and when an entry is given out no more.
+
+Schema 4 had a count of what was gone in place of the feed. What is deleted by any hand is told.
+"""
 
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -107,15 +114,15 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if not tables:
         _execute(db, _SCHEMA + _LEARNING)
-        _from_schema_3(db)
+        _from_schema_4(db)
         db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     else:
         if version < 2:
             _from_schema_1(db)
         if version < 3:
             _from_schema_2(db)
-        if version < 4:
-            _from_schema_3(db)
+        if version < 5:
+            _from_schema_4(db)
     db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     db.execute("COMMIT")
 
@@ -149,9 +156,11 @@ def _from_schema_2(db: sqlite3.Connection) -> None:
     )
 
 
-def _from_schema_3(db: sqlite3.Connection) -> None:
-    """Add what schema 4 has: a count of what is gone."""
-    for statement in _GONE:
+def _from_schema_4(db: sqlite3.Connection) -> None:
+    """Add what schema 5 has, in place of what only schema 4 had."""
+    db.execute("DROP TRIGGER IF EXISTS entry_gone")
+    db.execute("DROP TABLE IF EXISTS gone")
+    for statement in _FEED:
         db.execute(statement)
 
 

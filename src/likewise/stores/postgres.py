@@ -1,0 +1,431 @@
+"""Entries in PostgreSQL: many gateways over the database that is there already."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from likewise.entry import Entry
+from likewise.errors import ConfigError, StoreError
+from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store
+from likewise.stores.feed import MOST_CHANGES, PAGE, Change, Mark, Verdict, lost, pack, unpack
+from likewise.stores.packing import pack_entry, unpack_entry, unpack_row
+from likewise.stores.postgres_schema import prepare
+from likewise.stores.remote import ANSWER_S, CONNECT_S, POOL, Address, Guard
+
+_SCHEMA = "likewise"
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+_STEP = 5_000
+"""Entries that one statement deletes."""
+
+_BLOCK_S = 0.5
+"""How long a follower waits for a notification before it looks by itself: some poolers of
+connections pass none on."""
+
+_HERE = "(gone_at IS NULL OR gone_at > clock_timestamp())"
+
+
+class PostgresStore(Store):
+    """A database of PostgreSQL 12 or newer.
+
+    ``postgresql://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE`` with the options of libpq as a query,
+    such as ``?sslmode=verify-full``; ``?schema=NAME`` tells caches in one database apart. What the
+    address leaves out libpq takes from its environment (``PGPASSWORD``, ``~/.pgpass``), a password
+    also from ``LIKEWISE_STORE_PASSWORD``.
+
+    Deletions are on disk when they return. Entries follow within a moment: a server that dies may
+    lose the latest, and has none of them twice or by half.
+    """
+
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        self._driver = _driver()
+        address = Address(url, ("schema",))
+        self._url = address.shown
+        self._schema = address.option("schema", _SCHEMA)
+        if not _NAME.fullmatch(self._schema):
+            msg = f"store: schema={self._schema!r} is not a plain name; use a-z, 0-9 and _"
+            raise ConfigError(msg)
+        self._guard = Guard(
+            self._url,
+            errors=(self._driver.Error, OSError, ValueError),
+            gone=(self._driver.OperationalError, OSError),
+            remedy=_remedy,
+        )
+        self._origin = secrets.token_bytes(8)
+        self._closed = False
+        self._lock = threading.Lock()
+        self._listening = threading.Lock()
+        self._listener: Any = None
+        self._under_way: dict[Any, float] = {}
+        self._conninfo = address.for_driver
+        with self._guard.faults("open"), self._connect() as db:
+            self._identity = prepare(db, self._schema, self._url, create=create)
+        self._idle: deque[Any] = deque()
+        self._room = threading.BoundedSemaphore(POOL)
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, name="likewise-postgres", daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """See ``Store.url``."""
+        return self._url
+
+    def put(self, entry: Entry, *, keep_s: float | None = None) -> list[str]:
+        """See ``Store.put``."""
+        packed, answer = pack_entry(entry)
+        values = (
+            entry.id, entry.key, entry.scope, entry.category, keep_s, packed, answer,
+            pack((entry.id,)), self._origin, MOST_CHANGES,
+        )  # fmt: skip
+        slots = "%s, %s, %s, %s, %s::float8, %s, %s, %s, %s, %s::int8"
+        return self._value("write", f"SELECT {self._schema}.put({slots})", values)  # type: ignore[no-any-return]
+
+    def get(self, entry_id: str) -> Entry | None:
+        """See ``Store.get``."""
+        query = f"SELECT packed, answer FROM {self._schema}.entries WHERE id = %s AND {_HERE}"  # noqa: S608
+        found = self._all("read", query, (entry_id,))
+        return unpack_entry(entry_id, *found[0]) if found else None
+
+    def delete(self, entry_ids: Sequence[str]) -> int:
+        """See ``Store.delete``."""
+        return len(self._delete(entry_ids))
+
+    def _delete(self, entry_ids: Sequence[str]) -> list[str]:
+        gone: list[str] = []
+        for start in range(0, len(entry_ids), _STEP):
+            names = list(entry_ids[start : start + _STEP])
+            query = f"SELECT {self._schema}.drop(%s::text[], %s, %s::int8)"
+            gone += self._value("write", query, (names, self._origin, MOST_CHANGES))
+        return gone
+
+    def clear(self, *, category: str | None = None, scope: bytes | None = None) -> list[str]:
+        """See ``Store.clear``."""
+        query = (
+            f"SELECT id FROM {self._schema}.entries "  # noqa: S608
+            "WHERE (%(category)s::text IS NULL OR category = %(category)s) "
+            "AND (%(scope)s::bytea IS NULL OR scope = %(scope)s)"
+        )
+        found = self._all("read", query, {"category": category, "scope": scope})
+        return self._delete([name for (name,) in found])
+
+    def scan(self) -> Iterator[IndexRow]:
+        """See ``Store.scan``."""
+        seq = 0
+        query = (
+            f"SELECT seq, id, packed FROM {self._schema}.entries "  # noqa: S608
+            f"WHERE seq > %s AND {_HERE} ORDER BY seq LIMIT {PAGE}"
+        )
+        while rows := self._all("read", query, (seq,)):
+            seq = rows[-1][0]
+            for _, name, packed in rows:
+                if (row := unpack_row(name, packed)) is not None:
+                    yield row
+
+    def rows(self, entry_ids: Sequence[str]) -> list[IndexRow]:
+        """See ``Store.rows``."""
+        query = (
+            f"SELECT id, packed FROM {self._schema}.entries "  # noqa: S608
+            f"WHERE id = ANY (%s) AND {_HERE} ORDER BY seq"
+        )
+        found = []
+        for start in range(0, len(entry_ids), PAGE):
+            names = list(entry_ids[start : start + PAGE])
+            for name, packed in self._all("read", query, (names,)):
+                if (row := unpack_row(name, packed)) is not None:
+                    found.append(row)
+        return found
+
+    def expire(self) -> int:
+        """See ``Store.expire``."""
+        query = f"SELECT id FROM {self._schema}.entries WHERE gone_at <= clock_timestamp()"  # noqa: S608
+        return self.delete([name for (name,) in self._all("read", query)])
+
+    def mark(self) -> Mark:
+        """See ``Store.mark``."""
+        query = (
+            f"SELECT m.value, h.seq FROM {self._schema}.head h, {self._schema}.meta m "  # noqa: S608
+            "WHERE m.name = 'id'"
+        )
+        [(self._identity, seq)] = self._all("read", query)
+        return Mark(self._identity, seq)
+
+    def changes(self, *, after: int) -> list[Change]:
+        """See ``Store.changes``."""
+        query = (
+            f"SELECT h.seq, m.value, f.seq, f.kind, f.body, f.origin FROM {self._schema}.head h "  # noqa: S608
+            f"JOIN {self._schema}.meta m ON m.name = 'id' "
+            f"LEFT JOIN LATERAL (SELECT * FROM {self._schema}.feed WHERE seq > %s "
+            f"ORDER BY seq LIMIT {PAGE}) f ON true ORDER BY f.seq"
+        )
+        rows = self._all("read", query, (after,))
+        first = after + 1
+        if rows:
+            head, identity, seq = rows[0][:3]
+            first = head + 1 if seq is None else seq
+        if not rows or identity != self._identity or first != after + 1:
+            raise lost(self.url, after)
+        found = (
+            unpack(seq, kind, body, own=origin == self._origin)
+            for _, _, seq, kind, body, origin in rows
+            if seq is not None
+        )
+        return [change for change in found if change is not None]
+
+    def wait(self, *, after: int, timeout_s: float) -> None:
+        """See ``Store.wait``."""
+        ends = time.monotonic() + timeout_s
+        while True:
+            left_s = ends - time.monotonic()
+            with self._faults("read"), self._listening:
+                if self._listened(after, min(left_s, _BLOCK_S)) or left_s <= _BLOCK_S:
+                    return
+
+    def _listened(self, after: int, block_s: float) -> bool:
+        """Return whether there is something new, at once or after a notification."""
+        try:
+            if self._closed:
+                raise self._closed_error()
+            db = self._listener
+            if db is None:
+                db = self._listener = self._connect()
+                db.execute(f"LISTEN {self._schema}")
+            with self._limited(db):
+                (seq,) = db.execute(f"SELECT seq FROM {self._schema}.head").fetchone()  # noqa: S608
+            if seq != after:
+                return True
+            return any(True for _ in db.notifies(timeout=max(block_s, 0.0), stop_after=1))
+        except BaseException:
+            self._stop_listening()
+            raise
+
+    def _stop_listening(self) -> None:
+        db, self._listener = self._listener, None
+        if db is not None:
+            db.close()
+
+    def counts(self) -> dict[str, int]:
+        """See ``Store.counts``."""
+        query = (
+            f"SELECT category, count(*) FROM {self._schema}.entries WHERE {_HERE} "  # noqa: S608
+            "GROUP BY category"
+        )
+        return dict(self._all("read", query))
+
+    def add_verdict(self, verdict: Verdict) -> None:
+        """See ``Store.add_verdict``."""
+        query = f"SELECT {self._schema}.judge(%s, %s, %s, %s, %s, %s::int8)"
+        body = pack(verdict=verdict)
+        values = (verdict.entry_key, verdict.key, verdict.correct, body)
+        self._all("write", query, (*values, self._origin, MOST_CHANGES))
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """See ``Store.verdicts``."""
+        query = f"SELECT entry_key, key, correct FROM {self._schema}.verdicts"  # noqa: S608
+        for row in self._all("read", query):
+            yield Verdict(*row)
+
+    def add_labels(self, labels: Sequence[bytes]) -> None:
+        """See ``Store.add_labels``."""
+        if not labels:
+            return
+        query = f"SELECT {self._schema}.label(%s::bytea[], %s::int8, %s, %s::int8)"
+        values = (list(labels), MOST_LABELS, self._origin, MOST_CHANGES)
+        self._run("write", query, values, again=False)
+
+    def labels(self, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """See ``Store.labels``."""
+        query = (
+            f"SELECT seq, label FROM {self._schema}.labels WHERE seq > %s "  # noqa: S608
+            f"ORDER BY seq LIMIT {PAGE}"
+        )
+        while rows := self._all("read", query, (after,)):
+            yield from rows
+            after = rows[-1][0]
+
+    def put_memo(self, name: str, value: bytes) -> None:
+        """See ``Store.put_memo``."""
+        query = f"SELECT {self._schema}.note(%s, %s, %s, %s, %s::int8)"
+        self._all("write", query, (name, value, pack((name,)), self._origin, MOST_CHANGES))
+
+    def memo(self, name: str) -> bytes | None:
+        """See ``Store.memo``."""
+        query = f"SELECT value FROM {self._schema}.memos WHERE name = %s"  # noqa: S608
+        found = self._all("read", query, (name,))
+        return bytes(found[0][0]) if found else None
+
+    def add_counters(self, increments: Counters) -> None:
+        """See ``Store.add_counters``."""
+        # In one order everywhere, so that two who add do not wait for each other.
+        rows = sorted((*name, float(amount)) for name, amount in increments.items())
+        query = (
+            f"INSERT INTO {self._schema}.counters AS c "  # noqa: S608
+            "SELECT * FROM unnest(%s::text[], %s::text[], %s::float8[]) "
+            "ON CONFLICT (category, name) DO UPDATE SET value = c.value + excluded.value"
+        )
+        columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+        self._run("write", query, columns, again=False)
+
+    def counters(self) -> dict[tuple[str, str], float]:
+        """See ``Store.counters``."""
+        query = f"SELECT category, name, value FROM {self._schema}.counters"  # noqa: S608
+        return {(category, name): value for category, name, value in self._all("read", query)}
+
+    def close(self) -> None:
+        """See ``Store.close``."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._ended.set()
+        self._close_idle()
+        for db in [*self._under_way, self._listener]:
+            if db is not None:
+                _cut(db)
+        with self._listening:
+            self._stop_listening()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _value(self, act: str, query: str, values: Any) -> Any:
+        return self._all(act, query, values)[0][0]
+
+    def _all(self, act: str, query: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        return self._run(act, query, values).fetchall()  # type: ignore[no-any-return]
+
+    def _run(self, act: str, query: str, values: Any, *, again: bool = True) -> Any:
+        """Run a statement; ``again`` says that it may be run twice without harm."""
+        with self._faults(act):
+            try:
+                return self._once(query, values)
+            except self._driver.OperationalError as error:
+                # A server that was restarted has closed the connections that wait here.
+                if not again or not _is_broken(error):
+                    raise
+                self._close_idle()
+                return self._once(query, values)
+
+    def _once(self, query: str, values: Any) -> Any:
+        with self._connection() as db, self._limited(db):
+            return db.execute(query, values, binary=True)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """Lend a connection that waits here, or a new one; one that broke is not kept."""
+        if not self._room.acquire(timeout=CONNECT_S):
+            msg = f"cannot ask {self._url}: {POOL} calls are under way already; try again"
+            raise StoreError(msg)
+        try:
+            try:
+                db = self._idle.pop()
+            except IndexError:
+                db = self._connect()
+            try:
+                yield db
+            finally:
+                self._give_back(db)
+        finally:
+            self._room.release()
+
+    def _give_back(self, db: Any) -> None:
+        if db.closed or db.broken:
+            db.close()
+            return
+        self._idle.append(db)
+        if self._closed:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last one
+                self._idle.pop().close()
+
+    def _connect(self) -> Any:
+        return self._driver.connect(self._conninfo, **_CONNECTION)
+
+    @contextmanager
+    def _limited(self, db: Any) -> Iterator[None]:
+        """Run a block that waits for the server on a connection, but not for ever."""
+        self._under_way[db] = time.monotonic() + ANSWER_S
+        try:
+            yield
+        finally:
+            del self._under_way[db]
+
+    def _watch(self) -> None:
+        """Cut connections to a server that takes too long: libpq itself would wait for ever."""
+        while not self._ended.wait(0.25):
+            now = time.monotonic()
+            for db, ends in list(self._under_way.items()):
+                if ends < now:
+                    _cut(db)
+
+    def _faults(self, act: str) -> Any:
+        if self._closed:
+            raise self._closed_error()
+        return self._guard.faults(act)
+
+    def _closed_error(self) -> StoreError:
+        return StoreError(f"the store {self.url} is closed")
+
+
+_CONNECTION = {
+    "autocommit": True,
+    "connect_timeout": round(CONNECT_S),
+    "application_name": "likewise",
+    "tcp_user_timeout": round(1000 * ANSWER_S),
+}
+
+
+def _cut(db: Any) -> None:
+    """Close a connection's socket under whoever waits for it."""
+    with (
+        suppress(OSError, ValueError, AttributeError),
+        socket.socket(fileno=os.dup(db.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _is_broken(error: BaseException) -> bool:
+    """Return whether a connection was lost, not one refused."""
+    said = str(error).lower()
+    return any(words in said for words in ("closed", "terminating", "lost", "eof detected"))
+
+
+def _driver() -> Any:
+    try:
+        import psycopg  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        msg = "store: PostgreSQL needs another package: pip install 'likewise[postgres]'"
+        raise ConfigError(msg) from error
+    return psycopg
+
+
+_REMEDIES = (
+    (("password", "authentication", "role ", "pg_hba"), "check user and password, in the store's "
+     "address, PGPASSWORD or LIKEWISE_STORE_PASSWORD"),
+    (("database \"", "invalid dbname"), "make the database first, or name another"),
+    (("permission denied",), "let this user make a schema: GRANT CREATE ON DATABASE ... TO ..."),
+    (("read-only", "recovery"), "it is a replica: name the primary"),
+    (("no space", "disk full"), "free some disk space on the server"),
+    (("too many c", "remaining connection slots"), "raise max_connections, or run fewer workers"),
+    (("does not exist", "undefined"), "our schema was changed: add ?schema=NAME for a new one"),
+    (("invalid connection option", "invalid uri", "invalid sslmode"), "see libpq's options"),
+    (("certificate", "ssl"), "check sslmode and sslrootcert in the address"),
+    (("timeout", "couldn't get a connection"), "check that the server runs and answers"),
+)  # fmt: skip
+
+
+def _remedy(error: BaseException) -> str:
+    said = str(error).lower()
+    for words, remedy in _REMEDIES:
+        if any(word in said for word in words):
+            return remedy
+    return "check that the server runs and that host and port are right"
