@@ -59,7 +59,7 @@ _LEAST = 1e-30
 """So that zeros can be divided by."""
 
 _STEP = 50_000
-"""Vectors that are coded at once."""
+"""Vectors that are coded, and nodes that are looked at, at once."""
 
 
 class Hnsw:
@@ -252,9 +252,10 @@ def erase_removed(path: Path) -> None:
     if starts[-1] != len(data):
         msg = f"usearch has written {len(data)} bytes for a graph, not {starts[-1]}"
         raise ValueError(msg)
-    labels = data[starts[:-1, None] + np.arange(8)].view(np.uint64)[:, 0]
-    vectors[labels == _FREE] = 0
-    data.flush()
+    for first in range(0, rows, _STEP):
+        heads = starts[first : min(first + _STEP, rows), None] + np.arange(8)
+        labels = data[heads].view(np.uint64)[:, 0]
+        vectors[first : first + len(labels)][labels == _FREE] = 0
 
 
 def _let_others_go_on(done: int, _total: int) -> bool:
