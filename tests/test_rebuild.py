@@ -164,8 +164,7 @@ def test_what_is_removed_meanwhile_stays_away() -> None:
 
 def test_readers_and_writers_go_on_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """In other threads: what is found is true, and at the end everything is as it was stored."""
-    monkeypatch.setattr("likewise.catalog._CHUNK", 200)
-    monkeypatch.setattr("likewise.catalog._PIECE", 50)
+    monkeypatch.setattr("likewise.catalog._CHUNK", 50)
     store, catalog = MemoryStore(), Catalog(16, crossover=500)
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(3_000, 16))

@@ -18,13 +18,11 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from likewise.archive import Place, Read, Taken, graph_name, read_taken, write_taken
 from likewise.embed import Vectors
 from likewise.eviction import DEFAULT_EVICTION, POLICIES, Eviction
 from likewise.index import CROSSOVER, Match, Partition, Record
 from likewise.index.codes import Codes
-from likewise.index.hnsw import erase_removed
-from likewise.index.partition import Captured
-from likewise.index.record import Shared
 from likewise.index.records import Records
 from likewise.index.snapshot import DamagedError, Reader, Writer
 from likewise.pools import Pools, Room
@@ -32,12 +30,8 @@ from likewise.pools import Pools, Room
 _MOST_TOUCHED = 100_000
 """Hits that are remembered until room is made; of more the oldest are forgotten."""
 
-_CHUNK, _PIECE = 10_000, 2_000
-"""Entries that are sorted by partition at once, and of those how many the lock is held for: a
-second for a graph of a million."""
-
-Place = tuple[bytes, str]
-"""Where a partition is: the scope's digest and the category."""
+_CHUNK = 2_000
+"""Entries that are loaded at once: in a graph of a million, writers wait a second for them."""
 
 
 class _Overtaking(NamedTuple):
@@ -192,10 +186,8 @@ class Catalog:
                 by_place.setdefault(place, []).append((record, vector))
             progress(len(chunk) - len(last))
             for place, found in by_place.items():
-                for start in range(0, len(found), _PIECE):
-                    piece = found[start : start + _PIECE]
-                    self._load(place, piece, sketches)
-                    progress(len(piece))
+                self._load(place, found, sketches)
+                progress(len(found))
         return count
 
     def remove(self, entry_ids: Sequence[str]) -> int:
@@ -223,12 +215,13 @@ class Catalog:
         graces: dict[str, float] = {}
         found = []
         for record in self._records.all():
-            if record.expires_at is None or record.expires_at > now:
+            expires_at = record.expires_at
+            if expires_at is None or expires_at > now:
                 continue
             grace = graces.get(record.category)
             if grace is None:
                 grace = graces[record.category] = grace_of(record.category)
-            if record.expires_at + grace <= now:
+            if expires_at + grace <= now:
                 found.append(record.entry_id)
         return found
 
@@ -262,34 +255,24 @@ class Catalog:
         graphs: list[Path] = []
 
         def graph(number: int) -> Path:
-            graphs.append(writer.place(f"graph-{number}"))
+            graphs.append(writer.place(graph_name(number)))
             return graphs[-1]
 
         with self._lock:
             self._count_touches()
             rows = self._records.rows()
-            labels = array("i", [-1 if record is None else record.label for record in rows])
-            tables = {name: table.copy() for name, table in self._records.tables().items()}
-            eviction = self._pools.saved()
-            parts = [
-                (place, partition.captured(partial(graph, number)))
-                for number, (place, partition) in enumerate(self._partitions.items())
-            ]
-        for path in graphs:
-            erase_removed(path)
-            writer.seal(path.name)
-        writer.put("labels", [labels])
-        for name, cells in tables.items():
-            writer.put(name, [cells])
-        writer.put("eviction", [msgspec.msgpack.encode(eviction)])
-        _dump_records(writer, rows)
-        writer.put("vectors", [p.flat for _, p in parts if p.flat is not None])
-        writer.put("sketches", [p.sketches for _, p in parts if p.sketches is not None])
-        writer.facts["partitions"] = [
-            [scope.hex(), category, p.flat is None, p.rows, p.removed, p.missing]
-            for (scope, category), p in parts
-        ]
-        return len(rows) - rows.count(None)
+            taken = Taken(
+                rows,
+                array("i", [-1 if record is None else record.label for record in rows]),
+                {name: table.copy() for name, table in self._records.tables().items()},
+                self._pools.saved(),
+                [
+                    (place, partition.captured(partial(graph, number)))
+                    for number, (place, partition) in enumerate(self._partitions.items())
+                ],
+                graphs,
+            )
+        return write_taken(writer, taken)
 
     def restore(self, reader: Reader) -> None:
         """Fill an empty catalog from a snapshot. Graphs are mapped until they are written to.
@@ -305,7 +288,7 @@ class Catalog:
             eviction=self._eviction,
         )
         try:
-            new._read(reader)
+            new._fill(read_taken(reader, self._dimensions, self._sketched))
         except (ValueError, LookupError, TypeError, OverflowError, msgspec.MsgspecError) as error:
             msg = f"its parts do not fit together ({type(error).__name__})"
             raise DamagedError(msg) from error
@@ -319,33 +302,13 @@ class Catalog:
             with self._lock:
                 partition.load()
 
-    def _read(self, reader: Reader) -> None:
-        rows = _read_records(reader)
+    def _fill(self, was: Read) -> None:
         for name, table in self._records.tables().items():
-            table.restore(reader.array(name, np.int32).tobytes())
-        self._records.restore(rows)
-        self._pools.restore(msgspec.msgpack.decode(reader.mapped("eviction")), self._records)
-        known = [(bytes.fromhex(p[0]), *p[1:]) for p in reader.manifest.facts["partitions"]]
-        held: dict[Place, list[Record | None]] = {(p[0], p[1]): [None] * p[3] for p in known}
-        for record in self._records.all():
-            if record.label >= 0:
-                held[record.scope, record.category][record.label] = record
-        vectors = reader.array("vectors", np.float16).reshape(-1, self._dimensions)
-        sketches = reader.array("sketches", np.int8).reshape(-1, self._sketched or 1)
-        flat = coarse = 0
-        for number, (scope, category, graphed, count, removed, missing) in enumerate(known):
-            part = Captured(
-                count,
-                removed,
-                None if graphed else vectors[flat : flat + count],
-                # Copied: a row is overwritten when its entry goes.
-                None if self._sketched is None else sketches[coarse : coarse + count].copy(),
-                missing,
-            )
-            flat += 0 if graphed else count
-            coarse += count
-            graph = reader.mapped(f"graph-{number}") if graphed else None
-            self._partition(scope, category).restore(part, graph, held[scope, category])
+            table.restore(was.tables[name])
+        self._records.restore(was.rows)
+        self._pools.restore(was.eviction, self._records)
+        for (scope, category), part, graph, records in was.parts:
+            self._partition(scope, category).restore(part, graph, records)
 
     def _load(
         self,
@@ -359,12 +322,7 @@ class Catalog:
             coarse = sketches([record.question for record, _ in found])
         with self._lock:
             late = self._overtaking
-            kept = [
-                number
-                for number, (record, _) in enumerate(found)
-                if late is None
-                or (record.key not in late.came and record.entry_id not in late.gone)
-            ]
+            kept = [n for n, (r, _) in enumerate(found) if late is None or not late.has(r)]
             for number in kept:
                 self._enter(found[number][0])
             if place is not None and kept:
@@ -437,38 +395,3 @@ class Catalog:
 
 def _kind(record: Record) -> tuple[str, str]:
     return record.category, record.tenant
-
-
-def _dump_records(writer: Writer, rows: Sequence[Record | None]) -> None:
-    """Write records, and once what many of them share."""
-    lengths = array("I", [0 if record is None else len(record.packed) for record in rows])
-    writer.put("lengths", [lengths])
-    starts = range(0, len(rows), _PIECE)
-    writer.put(
-        "records",
-        (b"".join(r.packed for r in rows[at : at + _PIECE] if r is not None) for at in starts),
-    )
-    shared: dict[Shared, int] = {}
-    numbers = array("i")
-    for record in rows:
-        known = -1 if record is None else shared.setdefault(record.shared, len(shared))
-        numbers.append(known)
-    writer.put("shared", [numbers])
-    writer.put("common", [msgspec.msgpack.encode(list(shared))])
-
-
-def _read_records(reader: Reader) -> list[Record | None]:
-    """Return the records that were written, by slot."""
-    common = msgspec.msgpack.decode(reader.mapped("common"), type=list[Shared])
-    data, ends = reader.mapped("records"), np.cumsum(reader.array("lengths", np.uint32))
-    if (ends[-1] if len(ends) else 0) != len(data):
-        msg = "the records are not as long as they were"
-        raise ValueError(msg)
-    numbers, labels = reader.array("shared", np.int32), reader.array("labels", np.int32)
-    rows: list[Record | None] = []
-    start = 0
-    # Their numbers are made one by one: a list of millions would take a hundred megabytes.
-    for end, number, label in zip(ends.data, numbers.data, labels.data, strict=True):
-        rows.append(Record(data[start:end], common[number], label) if number >= 0 else None)
-        start = end
-    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _EMPTY, _GONE = -1, -2
 _FIRST = 16
@@ -29,16 +29,19 @@ class Slots:
         self.used = 0
         """Cells with a number or with the mark of one that is gone."""
 
-    def find(self, hashed: int, same: Callable[[int], bool]) -> int:
-        """Return the number of this hash for which ``same`` holds, or -1."""
+    def like(self, hashed: int) -> Iterator[int]:
+        """Yield every number of this hash, and a few of others."""
         cells = self.cells
         mask = len(cells) - 1
         at = hashed & mask
         while (number := cells[at]) != _EMPTY:
-            if number >= 0 and same(number):
-                return number
+            if number >= 0:
+                yield number
             at = (at + 1) & mask
-        return -1
+
+    def find(self, hashed: int, same: Callable[[int], bool]) -> int:
+        """Return the number of this hash for which ``same`` holds, or -1."""
+        return next((number for number in self.like(hashed) if same(number)), -1)
 
     def add(self, hashed: int, number: int) -> None:
         """Add a number, which must not be there."""

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from numpy.typing import NDArray
 
 from likewise.index import Match, Partition, Record
+from likewise.index.hnsw import Hnsw
 
 D = 16
 Floats = NDArray[np.float32]
@@ -127,6 +128,41 @@ def test_removed_rows_do_not_pile_up() -> None:
             partition.remove(live.pop(0))
     assert len(partition) == 100
     assert partition.nbytes <= 100 * D * 4 * 8
+
+
+def test_a_graph_whose_entries_are_replaced_is_not_built_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its nodes are used again; rows and labels do not pile up, and what is found is true."""
+    rng = np.random.default_rng(6)
+    vectors = unit(rng, 3_000)
+    records = [record(str(i)) for i in range(3_000)]
+    partition = Partition(D, crossover=100)
+    partition.add(records[:600], vectors[:600])
+    added: list[int] = []
+    add = Hnsw.add
+
+    def counted(self: Hnsw, rows: Floats) -> int:
+        added.append(len(rows))
+        return add(self, rows)
+
+    monkeypatch.setattr(Hnsw, "add", counted)
+    for new in range(600, 3_000):
+        partition.remove(records[new - 600])
+        partition.add([records[new]], vectors[new : new + 1])
+    assert set(added) == {1}
+    assert len(partition) == 600
+    assert max(r.label for r in records[2_400:]) < 900
+    right = [
+        partition.search(vectors[i], floor=0.5, usable=always)[0][0] is records[i]
+        for i in range(2_400, 3_000)
+    ]
+    assert np.mean(right) >= 0.98
+    # When most has gone for good, it is: removed nodes would slow down every search.
+    for old in records[2_400:2_750]:
+        partition.remove(old)
+    assert max(added) > 200
+    assert partition.search(vectors[2_900], floor=0.5, usable=always)[0][0] is records[2_900]
 
 
 @pytest.mark.parametrize("crossover", [10_000, 50])

@@ -11,13 +11,14 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from likewise.embed import Vectors
-from likewise.index.codes import Codes, coded
+from likewise.index.codes import LEVELS, Codes, coded
 
 _M = 20
 _EF_CONSTRUCTION, _EF_CONSTRUCTION_LARGE, _LARGE = 64, 128, 50_000
@@ -43,16 +44,22 @@ _BREATH = 1_000
 _COUNTS, _DENSE_HEAD, _HEAD, _NODE_HEAD, _LINK = 8, 64, 40, 10, 4
 """Bytes of parts of a file that usearch writes."""
 
+_BATCH = 128
+"""Vectors that are added in one call: readers of the graph wait for it."""
+
 _FREE = 2**64 - 1
 """The label usearch shows for a vector that is removed while a search has it in hand."""
 
 
-_OFF, _SPARE = 0.005, 8
+_OFF, _SPARE = 0.005, 4
 """How far a cosine of codes may be from that of the vectors (ten times what it is as a rule),
 and how many more than asked for are compared anew for it."""
 
+_LEAST = 1e-30
+"""So that zeros can be divided by."""
+
 _STEP = 50_000
-"""Vectors that are coded at once."""
+"""Vectors that are coded, and nodes that are looked at, at once."""
 
 
 class Hnsw:
@@ -102,17 +109,37 @@ class Hnsw:
     def search(self, vector: Vectors, k: int, floor: float) -> list[tuple[int, float]]:
         """Return ``(label, cosine)`` of up to ``k`` near vectors, nearest first.
 
-        The nearest is always among them; further ones only from ``floor`` up.
+        The nearest is always among them; further ones only from ``floor`` up. Below it, the cosine
+        may be off by two roundings.
         """
         if not np.isfinite(vector).all():
             return [(0, math.nan)]  # as near to one as to another
         # usearch searches as broadly as it is asked for matches.
-        codes = coded(vector[None])[0][0]
+        scale = LEVELS / max(float(np.abs(vector).max()), _LEAST)
+        codes = np.rint(vector * scale).astype(np.int8)
         if floor >= _CLEAR:
             near = self._matches(codes, vector, max(k, self._narrow), k, floor)
             if near and near[0][1] >= floor:
                 return near
         return self._matches(codes, vector, max(k, _EF, _BROAD * self._narrow), k, floor)
+
+    @property
+    def spare(self) -> float:
+        """Share of the nodes that are left from removed vectors. It takes a walk over all."""
+        nodes = int(self._graph.stats.nodes)
+        return 1.0 - len(self._graph) / nodes if nodes else 0.0
+
+    def relabelled(self, labels: Sequence[int]) -> Hnsw:
+        """Return a copy in which ``labels``, all there are in ascending order, count from 0."""
+        self.load()
+        new = Hnsw(self._graph.ndim)
+        new._graph = self._graph.copy()
+        fresh = np.arange(len(labels), dtype=np.uint64)
+        # In this order no label is given while another vector has it.
+        new._graph.rename(np.asarray(labels, dtype=np.uint64), fresh)
+        new._added = len(labels)
+        new._narrow = _narrow(new._added)
+        return new
 
     def save(self, path: Path) -> int:
         """Write the graph to a file; return how many labels were given out.
@@ -172,7 +199,10 @@ class Hnsw:
         labels = np.arange(first, first + len(vectors), dtype=np.uint64)
         # What is not a number would hide everything else.
         codes, _, _ = coded(np.where(np.isfinite(vectors), vectors, np.float32(0)))
-        graph.add(labels, codes, threads=_THREADS if len(vectors) >= _MANY else 1)
+        threads = _THREADS if len(vectors) >= _MANY else 1
+        for start in range(0, len(vectors), _BATCH):
+            end = start + _BATCH
+            graph.add(labels[start:end], codes[start:end], threads=threads)
         self._added += len(vectors)
         self._narrow = _narrow(self._added)
         self._graph = graph
@@ -182,24 +212,23 @@ class Hnsw:
     ) -> list[tuple[int, float]]:
         graph = self._graph
         matches = graph.search(codes, breadth)
-        labels, coarse = matches.keys[: k + _SPARE], 1.0 - matches.distances[: k + _SPARE]
-        if not len(labels):
-            return []
-        worth = (coarse >= min(floor, float(coarse[0])) - _OFF) & (labels != _FREE)
-        labels = labels[worth]
-        rows = graph.get(labels)
-        # What was removed a moment ago has no vector any more.
-        there = [place for place, row in enumerate(rows) if row is not None]
-        if not there:
-            return []
-        found = np.asarray([rows[place] for place in there], dtype=np.float32)
-        cosines = (found @ vector) / _lengths(found)
-        order = np.argsort(-cosines, kind="stable")[:k].tolist()
-        return [
-            (int(labels[there[place]]), float(cosines[place]))
-            for turn, place in enumerate(order)
-            if not turn or cosines[place] >= floor
+        labels, distances = matches.keys[: k + _SPARE], matches.distances[: k + _SPARE]
+        coarse = [
+            (label, 1.0 - distance)
+            for label, distance in zip(labels.tolist(), distances.tolist(), strict=True)
+            if label != _FREE
         ]
+        if not coarse or coarse[0][1] < floor - _OFF:
+            return coarse[:1]
+        least = min(floor, coarse[0][1]) - _OFF
+        rows = graph.get(np.array([n for n, cosine in coarse if cosine >= least], np.uint64))
+        # What was removed a moment ago has no vector any more.
+        there = [(n, row) for (n, _), row in zip(coarse, rows, strict=False) if row is not None]
+        found = np.array([row for _, row in there], np.float32).reshape(len(there), len(vector))
+        cosines = (found @ vector / _lengths(found)).tolist()
+        near = [(n, cosine) for (n, _), cosine in zip(there, cosines, strict=True)]
+        near.sort(key=itemgetter(1), reverse=True)
+        return [match for match in near[:k] if match is near[0] or match[1] >= floor]
 
 
 def erase_removed(path: Path) -> None:
@@ -223,9 +252,10 @@ def erase_removed(path: Path) -> None:
     if starts[-1] != len(data):
         msg = f"usearch has written {len(data)} bytes for a graph, not {starts[-1]}"
         raise ValueError(msg)
-    labels = data[starts[:-1, None] + np.arange(8)].view(np.uint64)[:, 0]
-    vectors[labels == _FREE] = 0
-    data.flush()
+    for first in range(0, rows, _STEP):
+        heads = starts[first : min(first + _STEP, rows), None] + np.arange(8)
+        labels = data[heads].view(np.uint64)[:, 0]
+        vectors[first : first + len(labels)][labels == _FREE] = 0
 
 
 def _let_others_go_on(done: int, _total: int) -> bool:

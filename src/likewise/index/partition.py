@@ -21,6 +21,9 @@ CROSSOVER = 8_000
 
 _COMPACT_SHARE = 0.25
 _COMPACT_LEAST = 64
+_STEP = 50_000
+"""Vectors that are moved at once."""
+
 _FEW = 8
 _MANY = 64
 Match = tuple[Record, float]
@@ -46,7 +49,7 @@ class Partition:
 
     Readers take no lock and see a consistent pair of vectors and records, published as one tuple.
     Writers must be serialised by the caller. Removed rows are compacted away when they are a
-    quarter of all.
+    quarter of all; a graph is built anew only when a quarter of its nodes is not used again.
     """
 
     def __init__(
@@ -182,21 +185,22 @@ class Partition:
         index, rows = self._state
         kept = [record for record in rows if record is not None]
         labels = [record.label for record in kept]
-        vectors = index.vectors(labels)
+        records = [*kept, *extra]
+        graphed = len(records) > self._crossover
+        new: Flat | Hnsw
+        if graphed and not extra and isinstance(index, Hnsw) and index.spare < _COMPACT_SHARE:
+            # What came has taken the place of what went: only the labels have grown.
+            new = index.relabelled(labels)
+        else:
+            new = Hnsw(self._dimensions) if graphed else Flat(self._dimensions, len(records))
+            for start in range(0, len(labels), _STEP):
+                new.add(index.vectors(labels[start : start + _STEP]))
+            if extra_vectors is not None:
+                new.add(extra_vectors)
         if self._sketches is not None:
             # Those of what is added are there already, behind the others.
             labels += range(len(rows), len(rows) + len(extra))
             self._sketches = self._sketches.kept(labels)
-        if extra_vectors is not None:
-            vectors = np.concatenate([vectors, extra_vectors])
-        records = [*kept, *extra]
-        new: Flat | Hnsw
-        if len(records) > self._crossover:
-            new = Hnsw(self._dimensions)
-            new.add(vectors)
-        else:
-            new = Flat(self._dimensions, capacity=len(records))
-            new.add(vectors)
         self._state = (new, list(records))
         self._removed = 0
         for label, record in enumerate(records):

@@ -13,6 +13,9 @@ They follow, then the question."""
 
 _NEVER = float("inf")
 _AT = _HEAD.size
+_FACTS = Layout("<dd24xqBH")
+_LENGTHS = Layout("<BH")
+_AT_LENGTHS = _AT - _LENGTHS.size
 
 
 class Shared(NamedTuple):
@@ -24,15 +27,9 @@ class Shared(NamedTuple):
     sources: str
 
 
-class Facts(NamedTuple):
-    """What a decision asks of an entry, read at once."""
-
-    entry_id: str
-    key: bytes
-    question: str
-    created_at: float
-    expires_at: float | None
-    epoch: int
+Facts = tuple[str, bytes, str, float, float | None, int]
+"""What a decision asks of an entry: identifier, key, question, times it was made and expires,
+epoch. Read at once, as it is of many entries for each lookup."""
 
 
 class Record(msgspec.Struct, gc=False, eq=False):
@@ -96,10 +93,10 @@ class Record(msgspec.Struct, gc=False, eq=False):
     def facts(self) -> Facts:
         """What a decision asks of it."""
         packed = self.packed
-        created_at, expires_at, _, _, _, epoch, keys, names = _HEAD.unpack_from(packed)
+        created_at, expires_at, epoch, keys, names = _FACTS.unpack_from(packed)
         named = _AT + keys
         asked = named + names
-        return Facts(
+        return (
             packed[named:asked].decode("utf-8", "surrogatepass"),
             packed[_AT:named],
             packed[asked:].decode("utf-8", "surrogatepass"),
@@ -111,20 +108,23 @@ class Record(msgspec.Struct, gc=False, eq=False):
     @property
     def entry_id(self) -> str:
         """The entry's identifier."""
-        *_, keys, names = _HEAD.unpack_from(self.packed)
+        packed = self.packed
+        keys, names = _LENGTHS.unpack_from(packed, _AT_LENGTHS)
         named = _AT + keys
-        return self.packed[named : named + names].decode("utf-8", "surrogatepass")
+        return packed[named : named + names].decode("utf-8", "surrogatepass")
 
     @property
     def key(self) -> bytes:
         """What requests share that the entry serves to the letter."""
-        return self.packed[_AT : _AT + self.packed[_AT - 3]]
+        packed = self.packed
+        return packed[_AT : _AT + packed[_AT_LENGTHS]]
 
     @property
     def question(self) -> str:
         """What was asked, empty where it is never compared."""
-        *_, keys, names = _HEAD.unpack_from(self.packed)
-        return self.packed[_AT + keys + names :].decode("utf-8", "surrogatepass")
+        packed = self.packed
+        keys, names = _LENGTHS.unpack_from(packed, _AT_LENGTHS)
+        return packed[_AT + keys + names :].decode("utf-8", "surrogatepass")
 
     @property
     def created_at(self) -> float:

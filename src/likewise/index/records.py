@@ -49,28 +49,20 @@ class Records:
 
     def exact(self, key: bytes) -> Record | None:
         """Return the record of a key."""
-        found: Record | None = None
-        rows = self._rows
-
-        def same(slot: int) -> bool:
-            nonlocal found
-            # Kept as seen: a moment later the slot may be another's.
-            found = rows[slot]
-            return found is not None and found.key == key
-
-        return found if self._by_key.find(crc32(key), same) >= 0 else None
+        for slot in self._by_key.like(crc32(key)):
+            # Looked at once: a moment later the slot may be another's.
+            record = self._rows[slot]
+            if record is not None and record.key == key:
+                return record
+        return None
 
     def named(self, entry_id: str) -> Record | None:
         """Return the record of an identifier."""
-        found: Record | None = None
-        rows = self._rows
-
-        def same(slot: int) -> bool:
-            nonlocal found
-            found = rows[slot]
-            return found is not None and found.entry_id == entry_id
-
-        return found if self._by_id.find(_hash_of(entry_id), same) >= 0 else None
+        for slot in self._by_id.like(_hash_of(entry_id)):
+            record = self._rows[slot]
+            if record is not None and record.entry_id == entry_id:
+                return record
+        return None
 
     def add(self, record: Record) -> int:
         """Add a record whose key is not there; return its slot."""
