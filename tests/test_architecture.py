@@ -23,10 +23,10 @@ NO_IO = {
 INNER_ORDER = [
     *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
     "freshness", "classify", "index", "stores", "schema", "config", "overrides", "vectors", "pools",
-    "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts", "upkeep",
-    "rowreader", "rebuild", "reembedding", "following", "filling", "learn", "teaching", "lookup",
-    "beginning", "fetching", "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening",
-    "explain", "front", "aio", "cache",
+    "archive", "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts",
+    "upkeep", "rowreader", "rebuild", "reembedding", "following", "filling", "learn", "teaching",
+    "lookup", "beginning", "fetching", "gatekeeper", "neighbours", "keeping", "accounts", "engine",
+    "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

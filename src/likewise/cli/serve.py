@@ -30,12 +30,14 @@ from likewise.cli.output import (
     rebuilding,
 )
 from likewise.cli.settings import config_of
-from likewise.cli.workers import run_workers
+from likewise.cli.workers import end_with_parent, run_workers
 from likewise.config import Config, share_limits
 from likewise.durations import seconds
 from likewise.errors import AddressInUseError, ConfigError
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from starlette.types import ASGIApp
 
     from likewise.gateway.siblings import Siblings
@@ -103,29 +105,35 @@ def serve(
                 soft_wrap=True,
             )
 
-        if workers > 1:
-            run_workers(
-                workers,
-                partial(_work, settings, workers),
-                listener,
-                lambda said: announce(*said[0]),
-            )
-        else:
+        if workers == 1:
             _serve(settings, listener, announce)
+            return
+        where = listener.getsockname()[:2]
+    with _shared(*where):  # held so that nobody else takes the port
+        work = partial(_work, settings, workers, where)
+        run_workers(workers, work, lambda said: announce(*said[0]))
 
 
 def _work(
-    config: Config, count: int, listener: socket.socket, folder: Path, number: int, ready: Any
+    config: Config,
+    count: int,
+    where: tuple[str, int],
+    folder: Path,
+    number: int,
+    ready: Connection,
 ) -> None:
     """Serve as one of several workers."""
     from likewise.gateway.siblings import Siblings  # noqa: PLC0415 - see the top
 
     _log()
     one_thread_each()
+    end_with_parent()
     with exits_in_one_line():
         share_limits(config, count)
         siblings = Siblings(folder, number=number, count=count)
-        _serve(config, listener, lambda *said: ready.send(said), siblings=siblings)
+        with _shared(*where) as listener:
+            listener.listen(_BACKLOG)
+            _serve(config, listener, lambda *said: ready.send(said), siblings=siblings)
 
 
 def _serve(
@@ -228,6 +236,19 @@ def _listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host} port {port}: {error.strerror or error}; check --host, --port"
         )
         raise ConfigError(msg) from error
+    return listener
+
+
+def _shared(host: str, port: int) -> socket.socket:
+    """Return a socket on a port that several processes listen on; the kernel spreads connections.
+
+    One socket that all inherit would leave most of them to whichever process is awake first.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((host, port))
     return listener
 
 

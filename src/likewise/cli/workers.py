@@ -1,10 +1,10 @@
-"""``likewise serve --workers``: several processes that listen on one socket, and who minds them."""
+"""``likewise serve --workers``: several processes that listen on one port, and who minds them."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -23,14 +23,12 @@ _LIVED_S = 5.0
 
 _END_S = 30.0
 
-Work = Callable[[socket.socket, Path, int, Connection], None]
-"""What a worker does: given the socket to serve, the folder of the workers' own sockets, its
-number, and where to say that it is ready."""
+Work = Callable[[Path, int, Connection], None]
+"""What a worker does: given the folder of the workers' own sockets, its number, and where to say
+that it is ready."""
 
 
-def run_workers(
-    count: int, work: Work, listener: socket.socket, announce: Callable[[list[Any]], None]
-) -> None:
+def run_workers(count: int, work: Work, announce: Callable[[list[Any]], None]) -> None:
     """Run workers until SIGINT or SIGTERM; one that dies gets a successor.
 
     ``announce`` is called once all are ready, with what each has said.
@@ -49,7 +47,7 @@ def run_workers(
         def start(number: int) -> None:
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(
-                target=work, args=(listener, folder, number, theirs), name=f"worker-{number}"
+                target=work, args=(folder, number, theirs), name=f"worker-{number}"
             )
             process.start()
             theirs.close()
@@ -78,6 +76,18 @@ def run_workers(
                     start(number)
         finally:
             _end([process for process, _, _ in workers.values()])
+
+
+def end_with_parent() -> None:
+    """End this worker as soon as who minds it has died, by whatever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            wait([parent.sentinel])
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="likewise-parent", daemon=True).start()
 
 
 def _ready(
