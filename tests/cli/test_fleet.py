@@ -20,11 +20,17 @@ KEY = "the-admin-key"
 ADMIN = {"authorization": f"Bearer {KEY}"}
 
 
-@pytest.fixture(params=["sqlite", "redis", "postgres"])
+@pytest.fixture(scope="module", params=["sqlite", "redis", "postgres"])
 def fleet(
-    request: pytest.FixtureRequest, shell: Shell, store_url: Callable[[str], str]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    store_url: Callable[[str], str],
 ) -> Iterator[list[Server]]:
-    """Two gateways of two workers each over one store; for SQLite one of three."""
+    """Two gateways of two workers each over one store; for SQLite one of three.
+
+    Starting them takes longer than all that is asked of them, so that they are started once.
+    """
+    shell = Shell(tmp_path_factory.mktemp("fleet"))
     with started(shell, store_url(request.param), request.param) as servers:
         yield servers
 
@@ -51,17 +57,29 @@ def each_worker(server: Server, text: str) -> dict[str, str]:
     while len(said) < workers:
         assert time.monotonic() < deadline, f"only workers {sorted(said)} have been met"
         before = asked(server)
-        response = server.ask(text)
+        cache = ask(server, text)
         after = asked(server)
         [worker] = [w for w in after if after[w] != before.get(w, 0.0)]
-        said[worker] = response.headers["x-cache"]
+        said[worker] = cache
     return said
+
+
+def ask(server: Server, text: str) -> str:
+    """Ask over a connection of its own, which any worker may get; return what the cache said."""
+    body = {"model": "stand-in-1", "messages": [{"role": "user", "content": text}]}
+    headers = {"authorization": "Bearer k"}
+    with urllib3.PoolManager() as pool:
+        url = f"{server.url}/v1/chat/completions"
+        response = pool.request("POST", url, json=body, headers=headers, retries=False)
+        return response.headers["x-cache"]
 
 
 def asked(server: Server) -> dict[str, float]:
     """How many decisions each worker has made."""
     counts: dict[str, float] = {}
-    for line in urllib3.request("GET", f"{server.url}/metrics").data.decode().splitlines():
+    with urllib3.PoolManager() as pool:
+        page = pool.request("GET", f"{server.url}/metrics").data.decode()
+    for line in page.splitlines():
         if line.startswith("likewise_decisions_total{"):
             labels, _, value = line.rpartition(" ")
             worker = labels.partition('worker="')[2].partition('"')[0]
@@ -96,7 +114,7 @@ def test_what_one_stores_all_others_serve_and_what_one_purges_none_does(
         text = f"Question number {number} of the fleet?"
         assert first.ask(text).headers["x-cache"] == "MISS"
         began = time.monotonic()
-        while last.ask(text).headers["x-cache"] != "HIT":
+        while ask(last, text) != "HIT":
             assert time.monotonic() - began < PATIENCE_S
         taken.append(time.monotonic() - began)
     print(f"stored through one, served by another after {1000 * median(taken):.0f} ms (median)")  # noqa: T201
@@ -115,7 +133,7 @@ def test_what_one_stores_all_others_serve_and_what_one_purges_none_does(
 def test_policies_and_revocations_reach_every_worker(fleet: list[Server]) -> None:
     """And any worker tells of all: statistics, decisions, metrics."""
     first, last = fleet[0], fleet[-1]
-    text = "Question of the fleet?"
+    text = "A question of another kind?"
     response = first.ask(text)
     for server in fleet:
         eventually(lambda server=server: set(each_worker(server, text).values()) == {"HIT"})  # type: ignore[misc]
@@ -127,7 +145,7 @@ def test_policies_and_revocations_reach_every_worker(fleet: list[Server]) -> Non
     found = admin(first, "GET", "/stats")["categories"]
     assert sum(c["requests"] for c in found.values()) == asked_in_all
     # A policy put through one is in force in all.
-    [name] = [name for name, c in found.items() if c["entries"]]
+    name = response.headers["x-likewise-category"]
     admin(last, "PUT", f"/policies/{name}", {"cacheable": False})
     for server in fleet:
         eventually(lambda server=server: set(each_worker(server, text).values()) == {"BYPASS"})  # type: ignore[misc]
