@@ -31,6 +31,7 @@ from likewise.bench.prompts import (
 from likewise.cli.bench_peers import peers
 from likewise.cli.bench_scale import scale
 from likewise.cli.bench_speed import speed
+from likewise.cli.bench_stores import stores
 from likewise.cli.output import (
     JsonOption,
     console,
@@ -373,6 +374,7 @@ def breakeven(
 
 app.command("peers")(peers)
 app.command("scale")(scale)
+app.command("stores")(stores)
 app.command("speed")(speed)
 
 
