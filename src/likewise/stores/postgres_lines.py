@@ -24,7 +24,7 @@ class Lines:
         module: The driver.
         conninfo: The address with its password.
         shown: The address as it may be shown.
-        answer_s: Seconds that the server may take to answer, unless a block says otherwise.
+        answer_s: Seconds that the server may take to answer.
         prepared: Called with each new connection.
     """
 
@@ -53,11 +53,13 @@ class Lines:
 
     def run(self, ask: Callable[[Any], T], *, again: bool = True) -> T:
         """Run a call on a connection; ``again`` says that it may be run twice without harm."""
+        ends = time.monotonic() + self._answer_s
         try:
             return self._once(ask)
         except self._driver.OperationalError as error:
-            # A server that was restarted has closed the connections that wait here.
-            if not again or not _is_broken(error):
+            # A server that was restarted has closed the connections that wait here; one that was
+            # cut because it took too long is not asked again.
+            if not again or not _is_broken(error) or time.monotonic() >= ends:
                 raise
             self._close_idle()
             return self._once(ask)
@@ -67,9 +69,9 @@ class Lines:
         return self._driver.connect(self._conninfo, **_CONNECTION)
 
     @contextmanager
-    def limited(self, db: Any, answer_s: float | None = None) -> Iterator[None]:
+    def limited(self, db: Any) -> Iterator[None]:
         """Run a block that waits for the server on a connection, but not for ever."""
-        self._under_way[db] = time.monotonic() + (answer_s or self._answer_s)
+        self._under_way[db] = time.monotonic() + self._answer_s
         try:
             yield
         finally:
