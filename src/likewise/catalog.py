@@ -9,7 +9,7 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -166,7 +166,8 @@ class Catalog:
         with self._lock:
             self._overtaking = _Overtaking(set(), set())
         try:
-            yield
+            with nullcontext() if self._remote is None else self._remote.loading():
+                yield
         finally:
             with self._lock:
                 self._overtaking = None

@@ -338,4 +338,6 @@ def _engine(
         )
     except BaseException:
         opened.close()
+        if index is not None:
+            index.close()
         raise

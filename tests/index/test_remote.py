@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,7 +23,8 @@ from likewise.config import Config, parse
 from likewise.embed import Vectors
 from likewise.errors import ConfigError, StoreError
 from likewise.index import Record
-from likewise.index.remote import Remote, place_of
+from likewise.index import remote as remotely
+from likewise.index.remote import Remote, RemoteIndex, place_of
 from likewise.policy import Hit, Miss, Reason
 from likewise.stores import PgvectorIndex, open_store, pgvector
 from likewise.testing import HashingEmbedder
@@ -126,6 +128,91 @@ def test_a_search_leaves_neither_scope_nor_category(remote: Remote) -> None:
     assert first(catalog, vector, scope=b"t") == "a"
     assert first(catalog, vector, category="sql") == "b"
     assert first(catalog, vector, scope=b"u") is None
+
+
+class Slow(RemoteIndex):
+    """A server that takes only what it is let take."""
+
+    url = "slow://"
+
+    def __init__(self) -> None:
+        self.let = threading.Semaphore(0)
+        self.done: list[str] = []
+
+    def prepare(self, *, store: str, embedder: str, dimensions: int) -> None:
+        """Nothing to do."""
+
+    def add(self, place: bytes, entry_ids: Sequence[str], vectors: Vectors) -> None:
+        """Take them when it may."""
+        self.let.acquire()
+        assert len(entry_ids) == len(vectors)
+        self.done += entry_ids
+
+    def remove(self, place: bytes, entry_ids: Sequence[str]) -> None:
+        """Note them, too."""
+        self.done += [f"-{name}" for name in entry_ids]
+
+    def search(self, place: bytes, vector: Vectors, k: int) -> list[tuple[str, float]]:
+        """Find nothing."""
+        return []
+
+    def held(self) -> Iterator[tuple[bytes, str]]:
+        """Hold nothing."""
+        return iter(())
+
+    def settle(self) -> None:
+        """Note it."""
+        self.done.append("settled")
+
+    def close(self) -> None:
+        """Let everything go."""
+        self.let.release(1_000_000)
+
+
+def test_loading_waits_for_a_server_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is dropped, all comes in its order, and nothing is settled before the end."""
+    monkeypatch.setattr(remotely, "_MOST", 100)
+    monkeypatch.setattr(remotely, "_MOST_RETRY_S", 0.2)
+    monkeypatch.setattr(remotely, "_AT_ONCE", 50)
+    index = Slow()
+    remote = Remote(index, raised)
+    catalog = Catalog(D, remote=remote)
+
+    def fill() -> None:
+        with catalog.loading():
+            for start in range(0, 1_000, 50):
+                rows_ = rows(50, seed=start)
+                catalog.load((record(str(start + n)), v) for n, v in enumerate(rows_))
+        catalog.remove(["0"])
+
+    worker = threading.Thread(target=fill)
+    worker.start()
+    for _ in range(20):
+        time.sleep(0.02)
+        index.let.release()
+    worker.join(10.0)
+    assert remote.wait(10.0)
+    assert index.done == [*map(str, range(1_000)), "-0", "settled"]
+    remote.close()
+
+
+def test_a_server_that_takes_nothing_does_not_hold_up_the_rest(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it cannot be sent is found by equality, and said once."""
+    monkeypatch.setattr(remotely, "_MOST", 100)
+    monkeypatch.setattr(remotely, "_MOST_RETRY_S", 0.05)
+    index = Slow()
+    remote = Remote(index, raised)
+    catalog = Catalog(D, remote=remote)
+    for start in range(0, 600, 50):
+        catalog.load((record(str(start + n)), v) for n, v in enumerate(rows(50)))
+    assert len(catalog) == 600
+    assert caplog.text.count("further ones are found by equality only") == 1
+    index.let.release(1_000)
+    assert remote.wait(10.0)
+    assert 200 <= len(index.done) < 600
+    remote.close()
 
 
 def test_what_is_removed_is_gone_there_too(remote: Remote) -> None:

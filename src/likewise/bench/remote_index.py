@@ -110,12 +110,11 @@ def _measured(
 ) -> dict[str, float]:
     before = 0
     began = time.perf_counter()
-    for start, end in ((0, _FIRST), (_FIRST, size)):
-        gc.collect()
-        before = resident()
-        catalog.load(
-            _rows(start, end), lambda texts: np.full((len(texts), _SKETCHED), 0.1, np.float32)
-        )
+    with catalog.loading():
+        for first, end in ((0, _FIRST), (_FIRST, size)):
+            gc.collect()
+            before = resident()
+            catalog.load(_rows(first, end), _sketches)
     if remote is not None and not remote.wait(_PATIENCE_S):
         msg = f"the server has not taken {size} entries in {_PATIENCE_S:.0f} s"
         raise TimeoutError(msg)
@@ -138,6 +137,10 @@ def _measured(
         "bytes_per_entry": held / max(size - _FIRST, 1),
         "fill_s": fill_s,
     }
+
+
+def _sketches(texts: Sequence[str]) -> Vectors:
+    return np.full((len(texts), _SKETCHED), 0.1, np.float32)
 
 
 def _questions(size: int) -> tuple[Vectors, list[int]]:

@@ -14,6 +14,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -105,10 +106,11 @@ class Remote:
         self._fault = fault
         self._waiting: deque[_Change] = deque()
         self._changed = threading.Condition()
-        self._under_way = 0
+        self._under_way = self._taken = 0
         self._settled = True
         self._ended = False
         self._dropped = False
+        self._loading = False
         self._thread = threading.Thread(target=self._run, name="likewise-index", daemon=True)
         self._thread.start()
 
@@ -137,10 +139,28 @@ class Remote:
             self._waiting.append(_Change(place, entry_id, None))
             self._changed.notify_all()
 
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """While it lasts, nothing is settled: much more is to come."""
+        self._loading = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._loading = False
+                self._changed.notify_all()
+
     def wait_for_room(self) -> None:
         """Return when the server has taken most of what it was sent, or takes nothing for long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or len(self._waiting) < _MOST, _MOST_RETRY_S)
+            while True:
+                taken = self._taken
+                if self._changed.wait_for(
+                    lambda: self._ended or len(self._waiting) < _MOST, _MOST_RETRY_S
+                ):
+                    return
+                if self._taken == taken:
+                    return
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Return whether all is sent, after waiting for it."""
@@ -178,7 +198,9 @@ class Remote:
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._ended or bool(self._waiting) or not self._settled
+                    lambda: (
+                        self._ended or bool(self._waiting) or not (self._settled or self._loading)
+                    )
                 )
                 if self._ended:
                     return
@@ -203,6 +225,7 @@ class Remote:
                 retry_s = min(2 * retry_s, _MOST_RETRY_S)
                 continue
             with self._changed:
+                self._taken += len(batch)
                 self._under_way = 0
                 self._changed.notify_all()
 
