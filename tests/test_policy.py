@@ -301,6 +301,7 @@ def test_what_is_never_decided_here_is_known() -> None:
         Reason.GONE,
         Reason.EMBEDDER_FAULT,
         Reason.STORE_FAULT,
+        Reason.INDEX_FAULT,
         Reason.INTERNAL_FAULT,
     }
     (cases,) = [

@@ -52,6 +52,8 @@ class Cache(Front):
         learning: Whether, or on which terms, to learn from answers which entries may be reused.
         judge: Tells whether two answers serve the same question: a ``Judge``, or a function of
             question, stored answer and fresh answer; without one equal answers do.
+        index: A server that searches the vectors, such as ``stores.PgvectorIndex``; it is closed
+            with the cache. Without one they are searched in this process.
         snapshots: Folder for the index, so that the next start need not build it anew; ``"auto"``
             is beside a file of SQLite, else in the cache folder; ``None`` keeps none.
 

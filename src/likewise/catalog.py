@@ -9,7 +9,7 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from likewise.eviction import DEFAULT_EVICTION, POLICIES, Eviction
 from likewise.index import CROSSOVER, Match, Partition, Record
 from likewise.index.codes import Codes
 from likewise.index.records import Records
+from likewise.index.remote import Remote, RemotePartition
 from likewise.index.snapshot import DamagedError, Reader, Writer
 from likewise.pools import Pools, Room
 
@@ -48,7 +49,8 @@ class _Overtaking(NamedTuple):
 class Catalog:
     """The in-memory side of the cache, rebuilt from the store at start.
 
-    ``eviction`` gives a new eviction policy for the entries of a category.
+    ``eviction`` gives a new eviction policy for the entries of a category. With a ``remote`` index
+    the vectors are on its server: ``nearest`` asks it, and there is no snapshot to ``dump``.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class Catalog:
         crossover: int = CROSSOVER,
         sketched: int | None = None,
         eviction: Callable[[str], Eviction] = lambda _: POLICIES[DEFAULT_EVICTION](),
+        remote: Remote | None = None,
     ) -> None:
         self._dimensions = dimensions
         self._crossover = crossover
         self._sketched = sketched
+        self._remote = remote
         self._lock = threading.RLock()
         self._records = Records()
         self._partitions: dict[Place, Partition] = {}
@@ -117,7 +121,11 @@ class Catalog:
         floor: float,
         usable: Callable[[Record, float], bool],
     ) -> list[Match]:
-        """Search one scope and category; see ``Partition.search``."""
+        """Search one scope and category; see ``Partition.search``.
+
+        Raises:
+            StoreError: The server of a remote index failed.
+        """
         partition = self._partitions.get((scope, category))
         return [] if partition is None else partition.search(vector, floor=floor, usable=usable)
 
@@ -158,7 +166,8 @@ class Catalog:
         with self._lock:
             self._overtaking = _Overtaking(set(), set())
         try:
-            yield
+            with nullcontext() if self._remote is None else self._remote.loading():
+                yield
         finally:
             with self._lock:
                 self._overtaking = None
@@ -244,6 +253,7 @@ class Catalog:
         return {
             "flat_partitions": kinds.count("flat"),
             "hnsw_partitions": kinds.count("hnsw"),
+            "remote_partitions": kinds.count("remote"),
             "vector_bytes": sum(p.nbytes for p in partitions),
         }
 
@@ -252,6 +262,9 @@ class Catalog:
 
         Readers go on, and writers wait for no more than the graphs.
         """
+        if self._remote is not None:
+            msg = "the vectors are on a server, which keeps them"
+            raise ValueError(msg)
         graphs: list[Path] = []
 
         def graph(number: int) -> Path:
@@ -320,6 +333,8 @@ class Catalog:
         coarse = None
         if place is not None and sketches is not None:
             coarse = sketches([record.question for record, _ in found])
+        if self._remote is not None:
+            self._remote.wait_for_room()
         with self._lock:
             late = self._overtaking
             kept = [n for n, (r, _) in enumerate(found) if late is None or not late.has(r)]
@@ -386,11 +401,20 @@ class Catalog:
         place = (scope, category)
         partition = self._partitions.get(place)
         if partition is None:
-            partition = self._partitions[place] = Partition(
-                self._dimensions, self._crossover, sketched=self._sketched
-            )
+            partition = self._partitions[place] = self._new_partition(scope, category)
             self._categories[scope] = (*self._categories.get(scope, ()), category)
         return partition
+
+    def _new_partition(self, scope: bytes, category: str) -> Partition:
+        if self._remote is None:
+            return Partition(self._dimensions, self._crossover, sketched=self._sketched)
+        return RemotePartition(
+            scope,
+            category,
+            self._remote,
+            self.record,
+            sketched=self._sketched,
+        )
 
 
 def _kind(record: Record) -> tuple[str, str]:

@@ -208,8 +208,11 @@ class LoadSettings(msgspec.Struct, kw_only=True):
 
 
 class IndexSettings(msgspec.Struct, kw_only=True):
-    """The index in memory, and what of it is kept on disk for the next start."""
+    """Where vectors are searched, and what of the index is kept on disk for the next start."""
 
+    kind: Literal["local", "pgvector"] = "local"
+    url: str | None = None
+    timeout: Duration = "250ms"
     snapshot: str = "auto"
     snapshot_every: Duration = "5m"
 
@@ -439,6 +442,10 @@ def _check_timeouts(settings: Settings) -> None:
     seconds(settings.upstream.connect_timeout, what="upstream.connect_timeout")
     seconds(settings.ledger.retry, what="ledger.retry")
     seconds(settings.index.snapshot_every, what="index.snapshot_every")
+    if seconds(settings.index.timeout, what="index.timeout") <= 0.0:
+        msg = "index.timeout: 0 would wait for no search; give at least 1ms"
+        raise ConfigError(msg)
+    _check_index(settings)
     for name in (
         "target_latency",
         "target_first_token",
@@ -448,6 +455,24 @@ def _check_timeouts(settings: Settings) -> None:
         "metrics_every",
     ):
         _optional(getattr(settings.load, name), f"load.{name}")
+
+
+def _check_index(settings: Settings) -> None:
+    index = settings.index
+    if index.kind == "local":
+        if index.url is not None:
+            msg = "index.url: only a remote index has one; add kind: pgvector, or leave it out"
+            raise ConfigError(msg)
+        return
+    if index.url is None:
+        msg = f"index: kind {index.kind} needs url: postgresql://HOST/DATABASE"
+        raise ConfigError(msg)
+    if settings.store.startswith("memory://"):
+        msg = (
+            f"index: kind {index.kind} needs a store that outlives the process; write sqlite:///, "
+            "redis:// or postgresql://"
+        )
+        raise ConfigError(msg)
 
 
 def _optional(value: Duration | None, what: str) -> float | None:

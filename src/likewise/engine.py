@@ -5,7 +5,8 @@
     start -> exact -> (semantic) -> finish            a lookup
     keep                                              after a miss
 
-Only ``finish`` (on a hit) and ``keep`` touch the store; a miss touches neither disk nor network.
+Only ``finish`` (on a hit) and ``keep`` touch the store; a miss touches neither disk nor network,
+unless the index is on a server, which ``semantic`` asks then.
 
 The file is long because the steps share every part and are read one after the other; what does not
 belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, ``explain``.
@@ -45,6 +46,7 @@ from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.gate import Coarse, Gate
 from likewise.gatekeeper import Gatekeeper
 from likewise.index import Record
+from likewise.index.remote import Remote, RemoteIndex
 from likewise.keeping import Keeper
 from likewise.learn.judge import Judge
 from likewise.learn.judging import Judging
@@ -122,6 +124,8 @@ class Engine:
         embed_usd: US dollars that embedding a character of a question costs.
         load: How the pressure on a model is found.
         adapting: How far policies follow it.
+        index: A server that searches the vectors, closed with the engine; ``None`` searches them
+            in this process.
         follow: Whether to follow what others do to a store that is shared.
         snapshots: Where the index is kept for the next start; ``None`` keeps none.
         snapshot_every_s: Least seconds between two snapshots.
@@ -129,8 +133,8 @@ class Engine:
         reembeds: Whether to embed anew, beside requests, what another embedder has embedded.
 
     Raises:
-        ConfigError: The verifier was fitted with another embedder.
-        StoreError: The store cannot be read.
+        ConfigError: The verifier was fitted with another embedder, or the index is of another.
+        StoreError: The store or the index cannot be read.
     """
 
     def __init__(
@@ -156,6 +160,7 @@ class Engine:
         embed_usd: float = 0.0,
         load: LoadTerms | None = None,
         adapting: Adapting = STEADY,
+        index: RemoteIndex | None = None,
         follow: bool = True,
         snapshots: Path | None = None,
         snapshot_every_s: float = 300.0,
@@ -180,10 +185,13 @@ class Engine:
             policies, classifiers, nearest, sure=sure, coarse=coarse, faults=self.faults
         )
         sketcher = sketcher_of(embedder) if gated else None
+        self.remote = None if index is None else self._reached(index)
+        """The index on a server, if there is one."""
         self.catalog = Catalog(
             embedder.dimensions,
             sketched=None if sketcher is None else sketcher.dimensions,
             eviction=lambda name: eviction_of(self.force.policies.of(name).eviction),
+            remote=self.remote,
         )
         self.gate = None if sketcher is None else Gate(sketcher, self.catalog)
         self.room = room_of(policies, max_entries=max_entries, max_bytes=max_bytes)
@@ -283,7 +291,7 @@ class Engine:
             catalog=self.catalog,
             following=self.following,
             snapshots=None
-            if snapshots is None
+            if snapshots is None or self.remote is not None
             else Snapshots(
                 snapshots,
                 embedder=embedder.name,
@@ -383,7 +391,12 @@ class Engine:
         if lookup.naming is None:
             lookup = self._under(lookup, self.namer.by_examples(request.question, vector))
             self._count_naming(lookup)
-        decision = self._compared(lookup, vector)
+        try:
+            decision = self._compared(lookup, vector)
+        except StoreError as error:
+            self.faults.report(lookup.policy.name, "index", error)
+            self._decide(lookup, [])  # leaves a receipt
+            return lookup, Miss(lookup.policy.name, Reason.INDEX_FAULT)
         if self._gatekeeper is not None and isinstance(decision, Hit):
             self._gatekeeper.served(lookup)
         return lookup, decision
@@ -737,6 +750,8 @@ class Engine:
             self.learner.close()
         self.store.close()
         self.following.join(_JOIN_S)
+        if self.remote is not None:
+            self.remote.close()
 
     @property
     def listener(self) -> Listener | None:
@@ -783,6 +798,11 @@ class Engine:
         if self.force.judging is not None:
             self.force.judging.learn(self.catalog.questions())
         self.upkeep.evict()
+        if self.remote is not None:
+            try:
+                self.remote.reconcile(lambda name: self.catalog.record(name) is not None)
+            except StoreError as error:
+                self.faults.report(DEFAULT, "index", error)
         if self._follows:
             self.following.start()
         if self._reembeds and self.filling.foreign:
@@ -811,6 +831,18 @@ class Engine:
             self.faults.report(DEFAULT, kind, error)
         else:
             logger.info("%d entries have been embedded anew", counts["embedded"])
+
+    def _reached(self, index: RemoteIndex) -> Remote:
+        try:
+            index.prepare(
+                store=self.store.mark().store,
+                embedder=self.embedder.name,
+                dimensions=self.embedder.dimensions,
+            )
+        except BaseException:
+            index.close()
+            raise
+        return Remote(index, lambda error: self.faults.report(DEFAULT, "index", error))
 
     def _learned(self, questions: Sequence[tuple[str, str]]) -> None:
         """Let the verifier know of questions that others have stored."""

@@ -16,6 +16,7 @@ from likewise.durations import seconds
 from likewise.embed import Embedder
 from likewise.engine import Engine
 from likewise.errors import ConfigError
+from likewise.index.remote import RemoteIndex
 from likewise.learn.judge import Judge, JudgeFunction
 from likewise.learn.learner import Terms
 from likewise.load import Load
@@ -50,6 +51,7 @@ class Front:
         progress: Progress | None = None,
         learning: Terms | bool = False,
         judge: Judge | JudgeFunction | None = None,
+        index: RemoteIndex | None = None,
         snapshots: str | Path | None = "auto",
     ) -> None:
         self._use(
@@ -66,6 +68,7 @@ class Front:
                 progress=progress,
                 learning=learning,
                 judge=judge,
+                index=index,
                 snapshots=snapshots,
             )
         )

@@ -8,6 +8,7 @@ import msgspec
 
 from likewise.catalog import Catalog
 from likewise.category import Category
+from likewise.errors import StoreError
 from likewise.faults import Faults
 from likewise.gate import Coarse, Gate
 from likewise.lookup import InForce, Lookup
@@ -73,7 +74,8 @@ class Gatekeeper:
                 return
             lost = hits(msgspec.structs.replace(lookup, dry=True))
         except Exception as error:
-            self._faults.report(lookup.policy.name, "internal", error)
+            kind = "index" if isinstance(error, StoreError) else "internal"
+            self._faults.report(lookup.policy.name, kind, error)
             return
         self.gate.came_back()
         if lost:

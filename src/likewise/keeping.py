@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
 from likewise.catalog import Catalog
 from likewise.embed import Vectors
 from likewise.entry import Entry, Provenance, new_entry_id
+from likewise.errors import StoreError
 from likewise.freshness import Changes
 from likewise.gate import Gate
 from likewise.index import Match, Record
@@ -96,7 +98,9 @@ class Keeper:
         near: list[Match] = []
         teaching = self._force.teaching if vector is not None and may_learn(policy) else None
         if vector is not None and self._wants_near(lookup, teaching):
-            near = self._near.nearest(lookup, vector, -1.0)
+            # An index on a server that fails teaches nothing, and keeps no answer from being kept.
+            with suppress(StoreError):
+                near = self._near.nearest(lookup, vector, -1.0)
         # Two answers to one question must reach the store and the index in the same order.
         with self._locks[lookup.key[0] % len(self._locks)]:
             self._store.put(entry, keep_s=self._keep_s(entry))

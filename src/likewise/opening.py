@@ -19,6 +19,7 @@ from likewise.config import (
     SURE,
     Config,
     EmbeddingSettings,
+    IndexSettings,
     LearningSettings,
     Policies,
     load,
@@ -28,6 +29,7 @@ from likewise.embed import Embedder, Sketched, sketcher_of
 from likewise.embed.registry import open_embedder
 from likewise.engine import Engine
 from likewise.errors import ConfigError, EmbedderError
+from likewise.index.remote import RemoteIndex
 from likewise.learn.judge import FunctionJudge, Judge, JudgeFunction, SimilarJudge
 from likewise.learn.judging import Judging
 from likewise.learn.learner import Terms
@@ -38,7 +40,7 @@ from likewise.load import LoadTerms
 from likewise.rebuild import Progress
 from likewise.snapshots import folder_of
 from likewise.sources import NO_SOURCES, Versions
-from likewise.stores import Store, open_store
+from likewise.stores import PgvectorIndex, Store, open_store
 
 logger = logging.getLogger("likewise")
 
@@ -63,6 +65,7 @@ def assemble(
     progress: Progress | None = None,
     learning: Terms | bool = False,
     judge: Judge | JudgeFunction | None = None,
+    index: RemoteIndex | None = None,
     snapshots: str | Path | None = "auto",
 ) -> Engine:
     """Return an engine made of the parts given; see ``Cache``."""
@@ -86,6 +89,7 @@ def assemble(
         progress=progress,
         learning=(Terms() if learning else None) if isinstance(learning, bool) else learning,
         judge=_judge(judge),
+        index=index,
         snapshots=snapshots,
     )
 
@@ -129,11 +133,19 @@ def from_config(
         terms=config.load,
         adapting=config.adapting,
         gated=config.settings.embedding.gate,
+        index=index_of(config.settings.index),
         snapshots=config.settings.index.snapshot,
         snapshot_every_s=seconds(config.settings.index.snapshot_every, what="index"),
         aside=aside,
         reembeds=config.settings.embedding.reembed,
     )
+
+
+def index_of(settings: IndexSettings) -> RemoteIndex | None:
+    """Return the remote index that a configuration describes; ``None`` for the local one."""
+    if settings.kind == "local" or settings.url is None:
+        return None
+    return PgvectorIndex(settings.url, timeout_s=seconds(settings.timeout, what="index.timeout"))
 
 
 def snapshots_of(given: str | Path | None, url: str) -> Path | None:
@@ -284,6 +296,7 @@ def _engine(
     terms: LoadTerms | None = None,
     adapting: Adapting = STEADY,
     gated: bool = True,
+    index: RemoteIndex | None = None,
     snapshots: str | Path | None = None,
     snapshot_every_s: float = 300.0,
     aside: bool = False,
@@ -317,6 +330,7 @@ def _engine(
             embed_usd=embed_usd,
             load=terms,
             adapting=adapting,
+            index=index,
             snapshots=snapshots_of(snapshots, opened.url),
             snapshot_every_s=snapshot_every_s,
             aside=aside,
@@ -324,4 +338,6 @@ def _engine(
         )
     except BaseException:
         opened.close()
+        if index is not None:
+            index.close()
         raise

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     GONE = "gone"
     EMBEDDER_FAULT = "embedder-fault"
     STORE_FAULT = "store-fault"
+    INDEX_FAULT = "index-fault"
     INTERNAL_FAULT = "internal-fault"
     NOT_CACHEABLE = "not-cacheable"
     NO_CACHE = "no-cache"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from likewise.bench import breakeven as breaking_even
 from likewise.bench import categories as naming
-from likewise.bench import crossover
+from likewise.bench import crossover, remote_index
 from likewise.bench import decision as decisions
 from likewise.bench import eviction as evictions
 from likewise.bench import load as loading
@@ -112,8 +113,22 @@ def quality(
 
 
 @app.command()
-def index(json: JsonOption = False) -> None:
+def index(
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Compare the local index with pgvector instead.")
+    ] = False,
+    postgres: Annotated[
+        str | None, typer.Option(help="With --remote, the server; else a private one is started.")
+    ] = None,
+    entries: Annotated[
+        list[int] | None, typer.Option(help="How many, with --remote; repeatable.", min=1)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """Where the graph begins to beat the scan, by the number of entries in a partition."""
+    if remote:
+        _remote_index(postgres, entries or remote_index.SIZES, json=json)
+        return
     with progress("searching") as report:
         found = crossover.measure(report)
     if json:
@@ -129,6 +144,35 @@ def index(json: JsonOption = False) -> None:
         )
     console.print(table)
     console.print(f"the graph is the faster from {found['crossover']} entries on")
+
+
+def _remote_index(postgres: str | None, sizes: Sequence[int], *, json: bool) -> None:
+    one_thread_each()
+    with ExitStack() as bars:
+        found = remote_index.measure(
+            lambda name: bars.enter_context(progress(name)), postgres=postgres, sizes=sizes
+        )
+    if json:
+        print_json(found)
+        return
+    table = Table(
+        "entries", "index", "search us", "p99 us", "recall@1", "bytes here", "on disk there",
+        "filled in s", box=None,
+    )  # fmt: skip
+    for size, sides in found["sizes"].items():
+        for name, row in sides.items():
+            table.add_row(
+                f"{int(size):,}",
+                name,
+                f"{row['search_us']:,.0f}",
+                f"{row['search_p99_us']:,.0f}",
+                f"{row['recall_at_1']:.3f}",
+                f"{row['bytes_per_entry']:,.0f}",
+                f"{row['disk_bytes_per_entry']:,.0f}" if "disk_bytes_per_entry" in row else "",
+                f"{row['fill_s']:,.1f}",
+            )
+    console.print(table)
+    console.print(found["version"])
 
 
 @app.command()

@@ -97,13 +97,13 @@ class Partition:
 
     def remove(self, record: Record) -> None:
         """Remove a record; one that is not here is ignored."""
-        index, rows = self._state
+        rows = self._state[1]
         label = record.label
         if not (0 <= label < len(rows)) or rows[label] is not record:
             return
         rows[label] = None
         record.label = -1
-        index.remove(label)
+        self._erase(record, label)
         if self._sketches is not None:
             self._sketches.remove(label)
         self._removed += 1
@@ -170,6 +170,10 @@ class Partition:
         """Return the greatest coarse cosine of any entry with a coded sketch, 1 when unknown."""
         sketches = self._sketches
         return 1.0 if sketches is None else sketches.nearest(sketch)
+
+    def _erase(self, _record: Record, label: int) -> None:
+        """Make a row that is gone impossible to find."""
+        self._state[0].remove(label)
 
     def _nearest(self, vector: Vectors, k: int, floor: float) -> list[Match]:
         index, rows = self._state

@@ -9,6 +9,7 @@ from likewise.errors import ConfigError
 from likewise.stores.base import Counters, Held, IndexRow, Store
 from likewise.stores.feed import Change, FeedLostError, Kind, Mark, Verdict
 from likewise.stores.memory import MemoryStore
+from likewise.stores.pgvector import PgvectorIndex
 from likewise.stores.postgres import PostgresStore
 from likewise.stores.redis import RedisStore
 from likewise.stores.remote import missing
@@ -23,6 +24,7 @@ __all__ = [
     "Kind",
     "Mark",
     "MemoryStore",
+    "PgvectorIndex",
     "PostgresStore",
     "RedisStore",
     "SQLiteStore",

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from typing import Any
 
 from likewise.entry import Entry
@@ -18,8 +14,9 @@ from likewise.errors import ConfigError, StoreError
 from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store
 from likewise.stores.feed import MOST_CHANGES, PAGE, Change, Mark, Verdict, lost, pack, unpack
 from likewise.stores.packing import pack_entry, unpack_entry, unpack_row
+from likewise.stores.postgres_lines import Lines, cut, driver, remedy
 from likewise.stores.postgres_schema import prepare
-from likewise.stores.remote import ANSWER_S, CONNECT_S, POOL, Address, Guard
+from likewise.stores.remote import Address, Guard
 
 _SCHEMA = "likewise"
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -46,7 +43,7 @@ class PostgresStore(Store):
     """
 
     def __init__(self, url: str, *, create: bool = True) -> None:
-        self._driver = _driver()
+        self._driver = driver()
         address = Address(url, ("schema",))
         self._url = address.shown
         self._schema = address.option("schema", _SCHEMA)
@@ -57,21 +54,17 @@ class PostgresStore(Store):
             self._url,
             errors=(self._driver.Error, OSError, ValueError),
             gone=(self._driver.OperationalError, OSError),
-            remedy=_remedy,
+            remedy=remedy,
         )
         self._origin = secrets.token_bytes(8)
         self._closed = False
         self._lock = threading.Lock()
         self._listening = threading.Lock()
         self._listener: Any = None
-        self._under_way: dict[Any, float] = {}
-        self._conninfo = address.for_driver
-        with self._guard.faults("open"), self._connect() as db:
+        self._lines = Lines(self._driver, address.for_driver, self._url)
+        with self._guard.faults("open"), self._lines.connect() as db:
             self._identity = prepare(db, self._schema, self._url, create=create)
-        self._idle: deque[Any] = deque()
-        self._room = threading.BoundedSemaphore(POOL)
-        self._ended = threading.Event()
-        threading.Thread(target=self._watch, name="likewise-postgres", daemon=True).start()
+        self._lines.watch()
 
     @property
     def url(self) -> str:
@@ -202,9 +195,9 @@ class PostgresStore(Store):
                 raise self._closed_error()
             db = self._listener
             if db is None:
-                db = self._listener = self._connect()
+                db = self._listener = self._lines.connect()
                 db.execute(f"LISTEN {self._schema}")
-            with self._limited(db):
+            with self._lines.limited(db):
                 (seq,) = db.execute(f"SELECT seq FROM {self._schema}.head").fetchone()  # noqa: S608
             if seq != after:
                 return True
@@ -291,11 +284,9 @@ class PostgresStore(Store):
             if self._closed:
                 return
             self._closed = True
-        self._ended.set()
-        self._close_idle()
-        for db in [*self._under_way, self._listener]:
-            if db is not None:
-                _cut(db)
+        self._lines.close()
+        if (db := self._listener) is not None:
+            cut(db)
         with self._listening:
             self._stop_listening()
 
@@ -310,69 +301,7 @@ class PostgresStore(Store):
     def _run(self, act: str, query: str, values: Any, *, again: bool = True) -> Any:
         """Run a statement; ``again`` says that it may be run twice without harm."""
         with self._faults(act):
-            try:
-                return self._once(query, values)
-            except self._driver.OperationalError as error:
-                # A server that was restarted has closed the connections that wait here.
-                if not again or not _is_broken(error):
-                    raise
-                self._close_idle()
-                return self._once(query, values)
-
-    def _once(self, query: str, values: Any) -> Any:
-        with self._connection() as db, self._limited(db):
-            return db.execute(query, values, binary=True)
-
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        """Lend a connection that waits here, or a new one; one that broke is not kept."""
-        if not self._room.acquire(timeout=CONNECT_S):
-            msg = f"cannot ask {self._url}: {POOL} calls are under way already; try again"
-            raise StoreError(msg)
-        try:
-            try:
-                db = self._idle.pop()
-            except IndexError:
-                db = self._connect()
-            try:
-                yield db
-            finally:
-                self._give_back(db)
-        finally:
-            self._room.release()
-
-    def _give_back(self, db: Any) -> None:
-        if db.closed or db.broken:
-            db.close()
-            return
-        self._idle.append(db)
-        if self._closed:
-            self._close_idle()
-
-    def _close_idle(self) -> None:
-        while self._idle:
-            with suppress(IndexError):  # another thread took the last one
-                self._idle.pop().close()
-
-    def _connect(self) -> Any:
-        return self._driver.connect(self._conninfo, **_CONNECTION)
-
-    @contextmanager
-    def _limited(self, db: Any) -> Iterator[None]:
-        """Run a block that waits for the server on a connection, but not for ever."""
-        self._under_way[db] = time.monotonic() + ANSWER_S
-        try:
-            yield
-        finally:
-            del self._under_way[db]
-
-    def _watch(self) -> None:
-        """Cut connections to a server that takes too long: libpq itself would wait for ever."""
-        while not self._ended.wait(0.25):
-            now = time.monotonic()
-            for db, ends in list(self._under_way.items()):
-                if ends < now:
-                    _cut(db)
+            return self._lines.run(lambda db: db.execute(query, values, binary=True), again=again)
 
     def _faults(self, act: str) -> Any:
         if self._closed:
@@ -381,58 +310,3 @@ class PostgresStore(Store):
 
     def _closed_error(self) -> StoreError:
         return StoreError(f"the store {self.url} is closed")
-
-
-_CONNECTION = {
-    "autocommit": True,
-    "connect_timeout": round(CONNECT_S),
-    "application_name": "likewise",
-    "tcp_user_timeout": round(1000 * ANSWER_S),
-}
-
-
-def _cut(db: Any) -> None:
-    """Close a connection's socket under whoever waits for it."""
-    with (
-        suppress(OSError, ValueError, AttributeError),
-        socket.socket(fileno=os.dup(db.fileno())) as line,
-    ):
-        line.shutdown(socket.SHUT_RDWR)
-
-
-def _is_broken(error: BaseException) -> bool:
-    """Return whether a connection was lost, not one refused."""
-    said = str(error).lower()
-    return any(words in said for words in ("closed", "terminating", "lost", "eof detected"))
-
-
-def _driver() -> Any:
-    try:
-        import psycopg  # noqa: PLC0415 - an optional dependency
-    except ImportError as error:
-        msg = "store: PostgreSQL needs another package: pip install 'likewise[postgres]'"
-        raise ConfigError(msg) from error
-    return psycopg
-
-
-_REMEDIES = (
-    (("password", "authentication", "role ", "pg_hba"), "check user and password, in the store's "
-     "address, PGPASSWORD or LIKEWISE_STORE_PASSWORD"),
-    (("database \"", "invalid dbname"), "make the database first, or name another"),
-    (("permission denied",), "let this user make a schema: GRANT CREATE ON DATABASE ... TO ..."),
-    (("read-only", "recovery"), "it is a replica: name the primary"),
-    (("no space", "disk full"), "free some disk space on the server"),
-    (("too many c", "remaining connection slots"), "raise max_connections, or run fewer workers"),
-    (("does not exist", "undefined"), "our schema was changed: add ?schema=NAME for a new one"),
-    (("invalid connection option", "invalid uri", "invalid sslmode"), "see libpq's options"),
-    (("certificate", "ssl"), "check sslmode and sslrootcert in the address"),
-    (("timeout", "couldn't get a connection"), "check that the server runs and answers"),
-)  # fmt: skip
-
-
-def _remedy(error: BaseException) -> str:
-    said = str(error).lower()
-    for words, remedy in _REMEDIES:
-        if any(word in said for word in words):
-            return remedy
-    return "check that the server runs and that host and port are right"

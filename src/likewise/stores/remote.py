@@ -38,19 +38,20 @@ class Address:
     Args:
         url: As it was given.
         options: Names of the query parameters that are ours.
+        what: What the address is of, as errors name it.
 
     Raises:
         ConfigError: It is not a URL, or has no host.
     """
 
-    def __init__(self, url: str, options: tuple[str, ...]) -> None:
+    def __init__(self, url: str, options: tuple[str, ...], *, what: str = "store") -> None:
         try:
             parts = urlsplit(url)
             password, _ = parts.password, parts.port
         except ValueError:
             # What is wrong with it may be the password.
             msg = (
-                f"store: the {url.partition('://')[0]} address is no URL: its port must be a "
+                f"{what}: the {url.partition('://')[0]} address is no URL: its port must be a "
                 "number, and the characters / ? # @ : of user and password percent-encoded"
             )
             raise ConfigError(msg) from None
