@@ -111,9 +111,13 @@ def known(cache: Cache) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["refused", "silent"])
-def test_no_request_fails_while_the_store_is_away(wired: tuple[str, str, Wire], how: str) -> None:
+def test_no_request_fails_while_the_store_is_away(
+    wired: tuple[str, str, Wire], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is answered by the model, and counted; afterwards all know and serve the same."""
     url, through, wire = wired
+    monkeypatch.setattr("likewise.stores.redis.ANSWER_S", CUT_S / 4)
+    monkeypatch.setattr("likewise.stores.postgres.ANSWER_S", CUT_S / 4)
     with opened(url) as near, opened(through) as far:
         for i in range(20):
             far.store(f"question number {i}", "stored", category="loose")

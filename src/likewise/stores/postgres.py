@@ -16,7 +16,7 @@ from likewise.stores.feed import MOST_CHANGES, PAGE, Change, Mark, Verdict, lost
 from likewise.stores.packing import pack_entry, unpack_entry, unpack_row
 from likewise.stores.postgres_lines import Lines, cut, driver, remedy
 from likewise.stores.postgres_schema import prepare
-from likewise.stores.remote import Address, Guard
+from likewise.stores.remote import ANSWER_S, Address, Guard
 
 _SCHEMA = "likewise"
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -61,7 +61,7 @@ class PostgresStore(Store):
         self._lock = threading.Lock()
         self._listening = threading.Lock()
         self._listener: Any = None
-        self._lines = Lines(self._driver, address.for_driver, self._url)
+        self._lines = Lines(self._driver, address.for_driver, self._url, answer_s=ANSWER_S)
         with self._guard.faults("open"), self._lines.connect() as db:
             self._identity = prepare(db, self._schema, self._url, create=create)
         self._lines.watch()
