@@ -78,7 +78,7 @@ def measure(
         urls = {
             "memory": "memory://",
             "sqlite": f"sqlite:///{stack.enter_context(_folder()) / 'bench.db'}",
-            "redis": redis_url or stack.enter_context(_redis()),
+            "redis": redis_url or stack.enter_context(private_redis()),
             "postgres": postgres_url or stack.enter_context(_postgres()),
         }
         stores = {name: stack.enter_context(_emptied(url)) for name, url in urls.items()}
@@ -262,25 +262,23 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _redis() -> Iterator[str]:
-    """Run a Redis that keeps nothing on disk until the block ends; yields its URL."""
+def private_redis(*options: str) -> Iterator[str]:
+    """Run a Redis that keeps nothing on disk until the block ends; yields its URL.
+
+    Args:
+        options: Of its command line, such as ``--requirepass`` and a word.
+
+    Raises:
+        ConfigError: None is installed.
+        StoreError: It does not start.
+    """
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         msg = "redis-server is not installed; install it, or name a server by --redis URL"
         raise ConfigError(msg)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [
-        program,
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--daemonize",
-        "no",
-    ]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", *options, "--save", ""]
     with _folder() as folder:
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
         try:

@@ -59,7 +59,6 @@ class RedisStore(Store):
             remedy=_remedy,
         )
         self._origin = secrets.token_bytes(8)
-        self._candidate = secrets.token_hex(8)
         self._identity = ""
         self._lock = threading.Lock()
         self._closed = False
@@ -89,7 +88,7 @@ class RedisStore(Store):
 
     def _open(self) -> None:
         with self._guard.faults("open"):
-            said, *rest = self._run("OPEN", _FORMAT, self._candidate, int(self._create))
+            said, *rest = self._run("OPEN", int(self._create))
         if said == b"none":
             raise missing(self._url)
         if said == b"foreign":
@@ -127,8 +126,6 @@ class RedisStore(Store):
                 pack((entry.id,)),
                 self._origin,
                 MOST_CHANGES,
-                self._candidate,
-                _FORMAT,
             )
         return [name.decode() for name in replaced]
 

@@ -24,7 +24,14 @@ local function now()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
+local function make()
+  if redis.call('HSETNX', p .. 'meta', 'format', '1') == 1 then
+    local t = redis.call('TIME')
+    redis.call('HSET', p .. 'meta', 'id', redis.sha1hex(p .. t[1] .. ' ' .. t[2]):sub(1, 16))
+  end
+end
 local function tell(kind, body, origin, most)
+  make()  -- somebody may have emptied the database
   local seq = redis.call('HINCRBY', p .. 'meta', 'seq', 1)
   redis.call('XADD', p .. 'feed', 'MAXLEN', '~', most, seq .. '-0', 'k', kind, 'b', body,
              'o', origin)
@@ -51,7 +58,7 @@ end
 OPEN = (
     _COMMON
     + """
--- ARGV: format, identity to take if there is none, 1 to make what is not there
+-- ARGV: 1 to make what is not there
 for name, kind in pairs({ids='zset', ends='zset', keys='hash', feed='stream', cats='set',
                          verdicts='hash', counters='hash', memos='hash', labels='stream'}) do
   local found = redis.call('TYPE', p .. name)['ok']
@@ -60,10 +67,10 @@ for name, kind in pairs({ids='zset', ends='zset', keys='hash', feed='stream', ca
   end
 end
 local found = redis.call('TYPE', p .. 'meta')['ok']
-if found == 'none' and ARGV[3] == '0' then
+if found == 'none' and ARGV[1] == '0' then
   return {'none'}
 elseif found == 'none' then
-  redis.call('HSET', p .. 'meta', 'format', ARGV[1], 'id', ARGV[2])
+  make()
 elseif found ~= 'hash' or not redis.call('HGET', p .. 'meta', 'format') then
   return {'foreign', 'meta'}
 end
@@ -75,10 +82,8 @@ PUT = (
     _COMMON
     + """
 -- ARGV: id, exact key, category, packed, answer, ms to keep or '', ms more for the entry itself,
---       names as JSON, origin, most changes, identity, format
-if redis.call('HSETNX', p .. 'meta', 'id', ARGV[11]) == 1 then
-  redis.call('HSET', p .. 'meta', 'format', ARGV[12])
-end
+--       names as JSON, origin, most changes
+make()  -- goes first: a server without memory refuses a script at its first write only
 local id, key, category = ARGV[1], ARGV[2], ARGV[3]
 local replaced = {}
 local old = redis.call('HGET', p .. 'keys', key)

@@ -57,12 +57,16 @@ class Address:
             raise ConfigError(msg) from None
         query = parse_qsl(parts.query, keep_blank_values=True)
         self.options = {name: value for name, value in query if name in options}
-        rest = urlencode([pair for pair in query if pair[0] not in options])
+        # libpq takes no plus sign for a space.
+        rest = urlencode([pair for pair in query if pair[0] not in options], quote_via=quote)
         self.scheme = parts.scheme
         self.path = unquote(parts.path)
-        self.password = password if password is not None else os.environ.get(_PASSWORD)
+        known = None if password is None else unquote(password)
+        self.password = os.environ.get(_PASSWORD) if known is None else known
         self.for_driver = urlunsplit(_with_password(parts, self.password)._replace(query=rest))
-        shown = urlencode([pair for pair in query if "pass" not in pair[0].lower()])
+        shown = urlencode(
+            [pair for pair in query if "pass" not in pair[0].lower()], quote_via=quote
+        )
         self.shown = urlunsplit(_with_password(parts, None)._replace(query=shown))
 
     def option(self, name: str, default: str) -> str:
@@ -76,7 +80,7 @@ def _with_password(parts: SplitResult, password: str | None) -> SplitResult:
     user = parts.username or ""
     if not at and password is None:
         return parts
-    secret = "" if password is None else f":{quote(unquote(password), safe='')}"
+    secret = "" if password is None else f":{quote(password, safe='')}"
     return parts._replace(netloc=f"{user}{secret}@{place}" if user or secret else place)
 
 
