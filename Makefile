@@ -33,7 +33,7 @@ demo: $(VENV)/run.stamp  ## Watch Likewise answer real prompts from cache
 	@$(BIN)/likewise demo
 
 test: $(VENV)/dev.stamp  ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp  ## Check style and types
 	@$(BIN)/ruff check .

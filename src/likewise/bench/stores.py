@@ -285,7 +285,7 @@ def private_redis(*options: str) -> Iterator[str]:
             _await(port, process)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
-            process.terminate()
+            process.kill()  # one that cannot save would not end otherwise
             process.wait()
 
 

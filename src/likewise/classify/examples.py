@@ -15,7 +15,7 @@ from likewise.errors import ConfigError
 Examples = Mapping[str, Sequence[str]]
 """Prompts by the category they are examples of."""
 
-NO_EXAMPLES: Examples = MappingProxyType({})
+NO_EXAMPLES: Examples = {}
 
 
 @cache

@@ -383,8 +383,8 @@ def _driver() -> Any:
 
 
 _REMEDIES = (
-    (("wrongpass", "noauth", "invalid password", "invalid username"), "check user and password, in "
-     "the store's address or LIKEWISE_STORE_PASSWORD"),
+    (("wrongpass", "noauth", "authenticated", "invalid password", "invalid username"),
+     "check user and password, in the store's address or LIKEWISE_STORE_PASSWORD"),
     (("db index", "database index"), "name a database that the server has, such as /0"),
     (("readonly", "read only replica"), "it is a replica: name the primary"),
     (("misconf", "no space"), "the server cannot save: free some disk space there"),
