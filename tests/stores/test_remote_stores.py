@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -291,3 +294,29 @@ def test_other_names_of_the_schemes(store_url: Callable[[str], str]) -> None:
         assert store.url.startswith("valkey://")
     with open_store(store_url("postgres").replace("postgresql://", "postgres://", 1)) as store:
         assert isinstance(store, PostgresStore)
+
+
+def test_redis_over_tls(tmp_path: Path) -> None:
+    """With a certificate that is vouched for; with another the line says what to check."""
+    if shutil.which("openssl") is None:
+        lacking("openssl")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = [
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost",
+        "-addext", "subjectAltName=IP:127.0.0.1",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = (
+        "--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key),
+        "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no",
+    )  # fmt: skip
+    with own_redis(*options):
+        with open_store(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}") as store:
+            store.put(entry("a"))
+            assert store.get("a") is not None
+        assert "check the certificate" in refused(f"rediss://127.0.0.1:{port}/0")
+        # Who speaks to it without TLS gets no answer, and does not hang.
+        assert "cannot open" in refused(f"redis://127.0.0.1:{port}/0")

@@ -81,7 +81,7 @@ def measure(
             "redis": redis_url or stack.enter_context(private_redis()),
             "postgres": postgres_url or stack.enter_context(_postgres()),
         }
-        stores = {name: stack.enter_context(_emptied(url)) for name, url in urls.items()}
+        stores = {name: stack.enter_context(emptied(url)) for name, url in urls.items()}
         before = {name: _bytes(name, url) for name, url in urls.items()}
         caches = {name: stack.enter_context(_cache(s, embedder)) for name, s in stores.items()}
         stored = np.arange(entries)
@@ -192,8 +192,12 @@ def _heard_ms(url: str, embedder: Known) -> float:
 
 
 @contextmanager
-def _emptied(url: str) -> Iterator[Store]:
-    """Yield a store that holds nothing, and leave it so."""
+def emptied(url: str) -> Iterator[Store]:
+    """Yield a store that holds nothing, and leave it so.
+
+    Raises:
+        ConfigError: It holds entries.
+    """
     with open_store(url) as store:
         if store.count():
             msg = f"{store.url} holds entries; name a store that may be filled and emptied"
