@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from likewise import Cache, Category, Hit, Miss, Scope
+from likewise import Cache, Category, Entry, Hit, Miss, Scope
 from likewise.engine import Engine
 from likewise.errors import ConfigError, StoreError
 from likewise.policy import Reason
@@ -333,3 +333,77 @@ def test_closing_ends_the_following(url: str) -> None:
         assert "likewise-following" in names
         one.store("q", "a", category="loose")
     assert "likewise-following" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_was_revoked_stays_revoked_whatever_else_is_put(fleet: Fleet) -> None:
+    """Another policy, or the file's again, does not bring its epoch back."""
+    (one,) = fleet(1)
+    engine(one).override("loose", {"ttl": "2h"})
+    engine(one).revoke("loose")
+    assert engine(one).force.policies.of("loose").epoch == 1
+    assert engine(one).force.policies.of("loose").ttl_s == 7200, "all else is as it was"
+    assert engine(one).override("loose", {"ttl": "1h"}).epoch == 1
+    assert engine(one).override("loose", None).epoch == 1
+    engine(one).revoke("loose")
+    (two,) = fleet(1)
+    assert engine(two).force.policies.of("loose").epoch == 2
+
+
+def test_who_takes_stock_hears_of_policies_too(
+    fleet: Fleet, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And lets go of what it remembers of entries that went."""
+    one, two = fleet(2)
+    kept = one.store("goes", "x", category="loose")
+    assert kept is not None
+    eventually(lambda: hit(two, "goes"))
+    engine(two).following.stop()
+    with open_store(url) as other:
+        other.put_memo("wake", b"")
+    engine(two).following.join(LONG_S)
+    for module in ("sqlite", "redis", "postgres"):
+        monkeypatch.setattr(f"likewise.stores.{module}.MOST_CHANGES", 10)
+    engine(one).revoke("loose")
+    for i in range(300):
+        one.store(f"q{i % 20}", i, category="loose")
+    engine(two).following.step()
+    assert engine(two).force.policies.of("loose").epoch == 1
+
+
+@pytest.mark.parametrize("how", ["purged", "replaced"])
+def test_what_goes_between_store_and_index_is_not_indexed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Whoever follows has seen it go already, and would not look again."""
+    one, two = fleet(2)
+    store = engine(one).store
+    right = store.put
+
+    def put(entry: Entry, *, keep_s: float | None = None) -> list[str]:
+        replaced = right(entry, keep_s=keep_s)
+        monkeypatch.undo()
+        eventually(lambda: known(two) == [entry.id])
+        if how == "purged":
+            two.clear()
+        else:
+            two.store("q", "newer", category="loose")
+        eventually(partial(is_up_to_date, one))
+        return replaced
+
+    monkeypatch.setattr(store, "put", put)
+    one.store("q", "older", category="loose")
+    eventually(lambda: known(one) == known(two))
+    decision = one.check("q", category="loose")
+    assert isinstance(decision, Hit) == (how == "replaced")
+    assert getattr(decision, "answer", "newer") == "newer"
+
+
+def test_a_very_long_life_is_no_matter(fleet: Fleet) -> None:
+    """It is kept whole, and a purge finds it."""
+    (one,) = fleet(1)
+    engine(one).override("loose", {"ttl": None})
+    kept = one.store("q", "a", category="loose", ttl=1e16)
+    assert kept is not None
+    assert hit(one, "q")
+    assert one.clear() == 1
+    assert engine(one).store.get(kept.id) is None

@@ -21,11 +21,11 @@ SIGNATURES = {
     "explain": "question * category scope",
     "stats": "",
     "close": "",
-    "open": "config * embedder progress judge",
+    "open": "config * embedder progress judge aside",
 }
 OPENING = (
     "* store embedder categories rules classifier examples max_entries max_bytes clock progress "
-    "learning judge"
+    "learning judge index snapshots"
 )
 NOT_AWAITED = {"stats", "open"}
 

@@ -79,7 +79,7 @@ class PolicySettings(msgspec.Struct, kw_only=True):
     guards: list[str] | UnsetType = UNSET
     max_turns: int | UnsetType = UNSET
     max_temperature: float | UnsetType = UNSET
-    epoch: int | UnsetType = UNSET
+    epoch: Annotated[int, Meta(ge=0, le=2**53)] | UnsetType = UNSET
     description: str | UnsetType = UNSET
     examples: list[str] | str | UnsetType = UNSET
 

@@ -95,6 +95,9 @@ logger = logging.getLogger("likewise")
 
 D = TypeVar("D", Decision, Decision | None)
 
+_RETRY_S, _MOST_RETRY_S = 1.0, 60.0
+"""Between attempts to embed anew."""
+
 _JOIN_S = 5.0
 """How long closing waits for who follows the store."""
 
@@ -167,6 +170,8 @@ class Engine:
         aside: bool = False,
         reembeds: bool = False,
     ) -> None:
+        # Before anything is read: what changes from here on is followed.
+        mark = store.mark()
         self.store = store
         self.embedder = embedder
         self.max_entries, self.max_bytes = max_entries, max_bytes
@@ -249,6 +254,8 @@ class Engine:
             embedder=embedder.name,
             clock=clock,
             grace_of=self._grace_of,
+            refresh=lambda ids: self.following.refresh(ids),  # noqa: PLW0108 - is made below
+            followed=lambda: self.following.seq,
         )
         self._gatekeeper = (
             None
@@ -281,6 +288,7 @@ class Engine:
             forgotten=self.receipts.forget,
             labelled=self._labelled,
             noted=self._noted,
+            memos=(PURGED_MEMO, POLICIES_MEMO),
         )
         self._follows = follow and store.shared
         self._reembeds = reembeds
@@ -304,7 +312,7 @@ class Engine:
             faults=self.faults,
             clock=clock,
         )
-        self.filling.fill(progress, aside=aside, filled=self._filled)
+        self.filling.fill(mark, progress, aside=aside, filled=self._filled)
 
     # -- a lookup ---------------------------------------------------------------------------------
 
@@ -650,7 +658,8 @@ class Engine:
         Raises:
             ConfigError: The verifier was fitted with another embedder; nothing has changed.
         """
-        in_force = overridden(policies, self.overrides)
+        with self._overriding:
+            in_force = overridden(policies, self.overrides)
         room = room_of(in_force, max_entries=self.max_entries, max_bytes=self.max_bytes)
         if judging is not self.force.judging and self.learner is None:
             briefed = self._briefed(judging)
@@ -672,13 +681,16 @@ class Engine:
         )
         self._enforce(in_force, room)
 
-    def override(self, name: str, settings: Mapping[str, Any] | None) -> Category:
+    def override(
+        self, name: str, settings: Mapping[str, Any] | None, *, revoke: bool = False
+    ) -> Category:
         """Put a policy in force for a category wherever the store is used; return what it is now.
 
         Args:
             name: The category.
             settings: What ``categories`` of a configuration would say; ``None`` for what the
-                configuration does say.
+                configuration does say. An epoch that was moved on never goes back.
+            revoke: Whether to move its epoch on, with all else as it is.
 
         Raises:
             ConfigError: A key or value is wrong; nothing has changed.
@@ -686,9 +698,15 @@ class Engine:
         """
         with self._overriding:
             known = decode(self.store.memo(POLICIES_MEMO))
-            known.pop(check_name(name), None)
+            before = known.pop(check_name(name), {})
             if settings is not None:
                 known[name] = check_override(name, settings)
+            # What was revoked stays revoked, whatever else a policy says now.
+            epoch = max(before.get("epoch", 0), known.get(name, {}).get("epoch", 0))
+            if revoke:
+                epoch = 1 + max(epoch, self.force.policies.of(name).epoch)
+            if epoch > self.configured.of(name).epoch:
+                known[name] = {**known.get(name, before if revoke else {}), "epoch": epoch}
             policies = overridden(self.configured, known)
             room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
             self.store.put_memo(POLICIES_MEMO, encode(known))
@@ -707,9 +725,7 @@ class Engine:
         Raises:
             StoreError: The store failed; what is in it may still be served.
         """
-        known = decode(self.store.memo(POLICIES_MEMO)).get(category, {})
-        epoch = self.force.policies.of(category).epoch + 1
-        self.override(category, {**known, "epoch": epoch})
+        self.override(category, None, revoke=True)
         return self.upkeep.clear(category=category)
 
     def _take_over(self, policies: Policies, room: Room) -> None:
@@ -812,7 +828,20 @@ class Engine:
             self._reembedding.start()
 
     def _reembed(self) -> None:
-        """Embed anew what another embedder has embedded, while requests are served."""
+        """Embed anew what another embedder has embedded, while requests are served.
+
+        A store or an embedder that fails is asked again later: what is done is done.
+        """
+        self.filling.held = True
+        retry_s = _RETRY_S
+        while not self._reembedded():
+            if self._ending.wait(retry_s):
+                return
+            retry_s = min(2 * retry_s, _MOST_RETRY_S)
+        self.filling.held = False
+
+    def _reembedded(self) -> bool:
+        """Return whether all is embedded by this embedder now."""
         logger.info("%d entries are embedded anew by %s", self.filling.foreign, self.embedder.name)
         try:
             counts = reembed(
@@ -829,8 +858,9 @@ class Engine:
                  if isinstance(error, e)), "internal"
             )  # fmt: skip
             self.faults.report(DEFAULT, kind, error)
-        else:
-            logger.info("%d entries have been embedded anew", counts["embedded"])
+            return False
+        logger.info("%d entries have been embedded anew", counts["embedded"])
+        return not self._ending.is_set()
 
     def _reached(self, index: RemoteIndex) -> Remote:
         try:

@@ -19,7 +19,7 @@ from likewise.faults import Faults
 from likewise.following import Following
 from likewise.rebuild import Progress, rebuild
 from likewise.snapshots import Snapshots
-from likewise.stores import Store
+from likewise.stores import Mark, Store
 
 logger = logging.getLogger("likewise")
 
@@ -85,18 +85,27 @@ class Filling:
         self._written_s, self._written_seq = time.monotonic(), -1
         self.share = 1.0
         """How much of the index is there, 0 to 1."""
+        self.held = False
+        """Whether no snapshot is to be written: what is still to be embedded is not in it."""
         self.foreign = 0
         """Entries that another embedder has embedded, and that are not embedded anew yet."""
 
-    def fill(self, progress: Progress | None, *, aside: bool, filled: Callable[[], None]) -> None:
+    def fill(
+        self,
+        mark: Mark,
+        progress: Progress | None,
+        *,
+        aside: bool,
+        filled: Callable[[], None],
+    ) -> None:
         """Fill the catalog; ``aside``, when there is much, on a thread of its own.
 
-        ``filled`` is called when all is there and nothing has been followed yet.
+        ``mark`` is the place in the store's history from before anything of it was read; ``filled``
+        is called when all is there and nothing has been followed yet.
 
         Raises:
             StoreError: The store cannot be read.
         """
-        mark = self._store.mark()
         if self._snapshots is not None:
             seq = self._snapshots.read(self._catalog, store=mark.store, seq=mark.seq)
             if seq is not None:
@@ -181,7 +190,7 @@ class Filling:
 
     def _is_due(self, *, now: bool = False) -> bool:
         entries = len(self._catalog)
-        if self._snapshots is None or self.share < 1.0 or entries < _LEAST:
+        if self._snapshots is None or self.held or self.share < 1.0 or entries < _LEAST:
             return False
         if self._writer is not None and self._writer.is_alive():
             return False
@@ -210,9 +219,12 @@ class Filling:
                 if not alone:
                     self._written_s = time.monotonic()  # another process of this machine does
                     return
+                self._following.step()
                 seq, mark = self._following.seq, self._store.mark()
                 if snapshots.write(self._catalog, store=mark.store, seq=seq):
                     self._written_s, self._written_seq = time.monotonic(), seq
+                # Of a purge meanwhile this hears now, and removes it again.
+                self._following.step()
         except Exception as error:
             kind = "store" if isinstance(error, StoreError) else "internal"
             self._faults.report(DEFAULT, kind, error)

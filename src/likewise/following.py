@@ -41,6 +41,7 @@ class Following:
         forgotten: Told of entries that somebody has deleted.
         labelled: Called when others have appended labels.
         noted: Called with the name of a memo that another has kept.
+        memos: Names of those that concern this process.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Following:
         forgotten: Callable[[Sequence[str]], None],
         labelled: Callable[[], None],
         noted: Callable[[str], None],
+        memos: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -67,6 +69,7 @@ class Following:
         self._forgotten = forgotten
         self._labelled = labelled
         self._noted = noted
+        self._memos = memos
         self._stepping = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -132,7 +135,8 @@ class Following:
                     for name in change.names:
                         last.pop(name, None)  # in the order of the latest
                         last[name] = change
-                case Kind.VERDICT if change.verdict is not None and not change.own:
+                case Kind.VERDICT if change.verdict is not None:
+                    # Own ones too: the order of all of them is that of the feed.
                     self._feedback.apply(change.verdict)
                 case Kind.LABELS:
                     labelled |= not change.own
@@ -207,4 +211,7 @@ class Following:
         for verdict in self._store.verdicts():
             self._feedback.apply(verdict)
         self._labelled()
+        self._forgotten(list(known))
+        for name in self._memos:
+            self._noted(name)
         self.seq = mark.seq

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -40,6 +40,8 @@ class Keeper:
         embedder: Name of the embedder in use.
         clock: Seconds since the epoch.
         grace_of: For how many seconds after its time an entry of a category may be served.
+        refresh: Told of entries that are to be read from the store once more.
+        followed: Number of the last change of the store that is known here.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Keeper:
         embedder: str,
         clock: Callable[[], float],
         grace_of: Callable[[str], float],
+        refresh: Callable[[Sequence[str]], None],
+        followed: Callable[[], int],
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -66,6 +70,8 @@ class Keeper:
         self._embedder = embedder
         self._clock = clock
         self._grace_of = grace_of
+        self._refresh = refresh
+        self._followed = followed
         self._locks = [threading.Lock() for _ in range(_KEY_LOCKS)]
         self.listener: Listener | None = None
         """Who keeps a log of what is learned, if anybody."""
@@ -103,8 +109,11 @@ class Keeper:
                 near = self._near.nearest(lookup, vector, -1.0)
         # Two answers to one question must reach the store and the index in the same order.
         with self._locks[lookup.key[0] % len(self._locks)]:
+            known = self._followed()
             self._store.put(entry, keep_s=self._keep_s(entry))
             before = self._catalog.add(record, vector, sketch)
+            if self._followed() != known:
+                self._settle(entry, before)
         if before is not None:
             self._renewed(before, record)
         if teaching is not None:
@@ -147,6 +156,17 @@ class Keeper:
             sources=sources,
             provenance=provenance or Provenance(),
         )
+
+    def _settle(self, entry: Entry, before: Record | None) -> None:
+        """See to an entry that another may have deleted or replaced before it was indexed here.
+
+        Who follows the store has seen that already, and would not look at it again.
+        """
+        if self._store.rows([entry.id]):
+            return
+        self._catalog.remove([entry.id])
+        if before is not None:
+            self._refresh([before.entry_id])
 
     def _keep_s(self, entry: Entry) -> float | None:
         """Return for how many seconds the store need keep an entry at most."""

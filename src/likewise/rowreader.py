@@ -9,6 +9,8 @@ from likewise.entry import UNNAMED, exact_key
 from likewise.index import Record
 from likewise.stores import IndexRow
 
+_MOST_SCOPES = 10_000
+
 
 class RowReader:
     """Reads rows for one embedder. One object stands for all equal scopes.
@@ -38,6 +40,8 @@ class RowReader:
                 vector = None  # damaged on disk: equal questions are still answered
         elif self.is_foreign(row):
             self.foreign += 1
+        if len(self._scopes) > _MOST_SCOPES:
+            self._scopes.clear()
         scope = self._scopes.setdefault(row.scope, row.scope)
         record = Record.of(
             row.id,

@@ -51,8 +51,11 @@ class Upkeep:
     def forget(self, entry_ids: Sequence[str]) -> int:
         """Delete entries from store and index; return how many the store held."""
         self._catalog.remove(entry_ids)
-        self._forgotten(entry_ids)
-        return self._store.delete(entry_ids)
+        try:
+            # Before others are told to look: else they may not see yet that it is gone.
+            return self._store.delete(entry_ids)
+        finally:
+            self._forgotten(entry_ids)
 
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> int:
         """Delete the entries of a category, of a scope, of both, or all; return how many."""

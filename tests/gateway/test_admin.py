@@ -112,7 +112,7 @@ def test_health(gateway: Gateway) -> None:
     gateway.ask("Q")
     assert gateway.http.request("GET", f"{gateway.url}/healthz").json() == {"status": "ok"}
     ready = gateway.http.request("GET", f"{gateway.url}/readyz")
-    assert (ready.status, ready.json()) == (200, {"status": "ready", "entries": 1})
+    assert (ready.status, ready.json()) == (200, {"status": "ready", "entries": 1, "index": 1.0})
 
 
 def test_metrics(gateway: Gateway, clock: FakeClock) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -320,3 +320,57 @@ def test_redis_over_tls(tmp_path: Path) -> None:
         assert "check the certificate" in refused(f"rediss://127.0.0.1:{port}/0")
         # Who speaks to it without TLS gets no answer, and does not hang.
         assert "cannot open" in refused(f"redis://127.0.0.1:{port}/0")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://user:12/34{SECRET}@host",
+        f"redis://:12#34{SECRET}@host",
+        f"postgresql://user:12/34{SECRET}@host/db",
+        f"postgresql://user:12?34{SECRET}@host/db",
+    ],
+)
+def test_a_password_with_characters_of_urls_is_not_taken_for_a_place(url: str) -> None:
+    """What would be shown as a database or an option may be a part of it."""
+    assert "percent-encode" in refused(url, ConfigError)
+
+
+def test_a_redis_that_lost_its_latest_is_noticed(tmp_path: Path) -> None:
+    """Also when it has given their numbers anew meanwhile: it is another run of the server."""
+    if shutil.which("redis-server") is None:
+        lacking("redis-server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def run() -> subprocess.Popen[bytes]:
+        command = ["redis-server", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with suppress(redis.RedisError), redis.Redis(port=port) as client:
+                client.ping()
+                break
+            time.sleep(0.02)
+        return server
+
+    server = run()
+    try:
+        with open_store(f"redis://127.0.0.1:{port}/0") as store:
+            store.put(entry("a"))
+            with redis.Redis(port=port) as client:
+                client.save()
+            store.put(entry("lost"))
+            seen = store.mark()
+            server.kill()
+            server.wait()
+            server = run()
+            with open_store(f"redis://127.0.0.1:{port}/0") as other:
+                for name in "bcd":
+                    other.put(entry(name))
+            with pytest.raises(StoreError, match="not kept any more"):
+                store.changes(after=seen.seq)
+            assert store.changes(after=store.mark().seq) == []
+    finally:
+        server.kill()
+        server.wait()

@@ -143,7 +143,7 @@ def purge(
         elif expired:
             now = time.time()
             old = [r.id for r in opened.scan() if r.expires_at is not None and r.expires_at <= now]
-            dropped = opened.delete(old)
+            dropped = opened.delete(old) + opened.expire()
         else:
             dropped = len(opened.clear(category=category))
         if opened.shared:

@@ -118,7 +118,11 @@ class Admin:
             case "POST", ["revoke"]:
                 return {"dropped": await self._revoke(await _json(request))}
             case "PUT", ["policies", name]:
-                return await self._override(name, await _json(request))
+                settings = await _json(request)
+                if settings is None:
+                    msg = 'write what is to hold, such as {"ttl": "1h"}; DELETE takes it back'
+                    raise RequestError(msg)
+                return await self._override(name, settings)
             case "DELETE", ["policies", name]:
                 return await self._override(name, None)
         return None

@@ -31,6 +31,9 @@ class Kind(Enum):
     LABELS = "labels"
     """Labels were appended."""
 
+    OTHER = "other"
+    """What a later version may tell of."""
+
     MEMO = "memo"
     """A value was kept under a name, which is in ``names``."""
 
@@ -90,8 +93,8 @@ def pack(names: tuple[str, ...] = (), verdict: Verdict | None = None) -> bytes:
     return msgspec.json.encode(names if verdict is None else verdict)
 
 
-def unpack(seq: int, kind: str, body: bytes | str, *, own: bool) -> Change | None:
-    """Return the change that ``pack`` made ``body`` of; ``None`` for one of a later version's."""
+def unpack(seq: int, kind: str, body: bytes | str, *, own: bool) -> Change:
+    """Return the change that ``pack`` made ``body`` of; ``OTHER`` where it cannot be read."""
     try:
         what = Kind(kind)
         if what is Kind.VERDICT:
@@ -99,4 +102,4 @@ def unpack(seq: int, kind: str, body: bytes | str, *, own: bool) -> Change | Non
             return Change(seq, what, verdict=verdict, own=own)
         return Change(seq, what, msgspec.json.decode(body, type=tuple[str, ...]), own=own)
     except (ValueError, msgspec.DecodeError):
-        return None
+        return Change(seq, Kind.OTHER, own=own)

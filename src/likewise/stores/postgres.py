@@ -16,7 +16,7 @@ from likewise.stores.feed import MOST_CHANGES, PAGE, Change, Mark, Verdict, lost
 from likewise.stores.packing import pack_entry, unpack_entry, unpack_row
 from likewise.stores.postgres_lines import Lines, cut, driver, remedy
 from likewise.stores.postgres_schema import prepare
-from likewise.stores.remote import ANSWER_S, Address, Guard
+from likewise.stores.remote import ANSWER_S, LONGEST_S, Address, Guard
 
 _SCHEMA = "likewise"
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -57,14 +57,25 @@ class PostgresStore(Store):
             remedy=remedy,
         )
         self._origin = secrets.token_bytes(8)
+        self._era = ""
+        """Identity of the store and of the server's run, as of the last ``mark``."""
         self._closed = False
         self._lock = threading.Lock()
         self._listening = threading.Lock()
         self._listener: Any = None
         self._lines = Lines(self._driver, address.for_driver, self._url, answer_s=ANSWER_S)
-        with self._guard.faults("open"), self._lines.connect() as db:
-            self._identity = prepare(db, self._schema, self._url, create=create)
         self._lines.watch()
+        try:
+            with (
+                self._guard.faults("open"),
+                self._lines.connect() as db,
+                self._lines.limited(db),
+            ):
+                self._identity = prepare(db, self._schema, self._url, create=create)
+            self.mark()
+        except BaseException:
+            self._lines.close()
+            raise
 
     @property
     def url(self) -> str:
@@ -74,8 +85,9 @@ class PostgresStore(Store):
     def put(self, entry: Entry, *, keep_s: float | None = None) -> list[str]:
         """See ``Store.put``."""
         packed, answer = pack_entry(entry)
+        ends_s = None if keep_s is None else min(keep_s, LONGEST_S)
         values = (
-            entry.id, entry.key, entry.scope, entry.category, keep_s, packed, answer,
+            entry.id, entry.key, entry.scope, entry.category, ends_s, packed, answer,
             pack((entry.id,)), self._origin, MOST_CHANGES,
         )  # fmt: skip
         slots = "%s, %s, %s, %s, %s::float8, %s, %s, %s, %s, %s::int8"
@@ -151,16 +163,17 @@ class PostgresStore(Store):
     def mark(self) -> Mark:
         """See ``Store.mark``."""
         query = (
-            f"SELECT m.value, h.seq FROM {self._schema}.head h, {self._schema}.meta m "  # noqa: S608
-            "WHERE m.name = 'id'"
+            "SELECT m.value, m.value || pg_postmaster_start_time(), h.seq "  # noqa: S608
+            f"FROM {self._schema}.head h, {self._schema}.meta m WHERE m.name = 'id'"
         )
-        [(self._identity, seq)] = self._all("read", query)
+        [(self._identity, self._era, seq)] = self._all("read", query)
         return Mark(self._identity, seq)
 
     def changes(self, *, after: int) -> list[Change]:
         """See ``Store.changes``."""
         query = (
-            f"SELECT h.seq, m.value, f.seq, f.kind, f.body, f.origin FROM {self._schema}.head h "  # noqa: S608
+            "SELECT h.seq, m.value || pg_postmaster_start_time(), f.seq, f.kind, f.body, f.origin "  # noqa: S608
+            f"FROM {self._schema}.head h "
             f"JOIN {self._schema}.meta m ON m.name = 'id' "
             f"LEFT JOIN LATERAL (SELECT * FROM {self._schema}.feed WHERE seq > %s "
             f"ORDER BY seq LIMIT {PAGE}) f ON true ORDER BY f.seq"
@@ -170,14 +183,15 @@ class PostgresStore(Store):
         if rows:
             head, identity, seq = rows[0][:3]
             first = head + 1 if seq is None else seq
-        if not rows or identity != self._identity or first != after + 1:
+        # A server that has crashed may have lost the latest, and given their numbers anew.
+        if not rows or identity != self._era or first != after + 1:
             raise lost(self.url, after)
         found = (
             unpack(seq, kind, body, own=origin == self._origin)
             for _, _, seq, kind, body, origin in rows
             if seq is not None
         )
-        return [change for change in found if change is not None]
+        return list(found)
 
     def wait(self, *, after: int, timeout_s: float) -> None:
         """See ``Store.wait``."""
@@ -196,7 +210,8 @@ class PostgresStore(Store):
             db = self._listener
             if db is None:
                 db = self._listener = self._lines.connect()
-                db.execute(f"LISTEN {self._schema}")
+                with self._lines.limited(db):
+                    db.execute(f"LISTEN {self._schema}")
             with self._lines.limited(db):
                 (seq,) = db.execute(f"SELECT seq FROM {self._schema}.head").fetchone()  # noqa: S608
             if seq != after:

@@ -141,7 +141,7 @@ _CONNECTION = {
 def cut(db: Any) -> None:
     """Close a connection's socket under whoever waits for it."""
     with (
-        suppress(OSError, ValueError, AttributeError),
+        suppress(Exception),
         socket.socket(fileno=os.dup(db.fileno())) as line,
     ):
         line.shutdown(socket.SHUT_RDWR)

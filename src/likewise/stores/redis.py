@@ -16,7 +16,15 @@ from likewise.stores import redis_scripts as scripts
 from likewise.stores.base import MOST_LABELS, Counters, IndexRow, Store
 from likewise.stores.feed import MOST_CHANGES, PAGE, Change, Kind, Mark, Verdict, lost, pack, unpack
 from likewise.stores.packing import pack_entry, unpack_entry, unpack_row
-from likewise.stores.remote import ANSWER_S, CONNECT_S, POOL, Address, Guard, missing
+from likewise.stores.remote import (
+    ANSWER_S,
+    CONNECT_S,
+    LONGEST_S,
+    POOL,
+    Address,
+    Guard,
+    missing,
+)
 
 _FORMAT = 1
 _PREFIX = "likewise"
@@ -54,12 +62,15 @@ class RedisStore(Store):
         self._prefix = "{" + address.option("prefix", _PREFIX) + "}:"
         self._guard = Guard(
             self._url,
-            errors=(driver.RedisError, OSError, ValueError),
+            # The driver says TypeError of an option that it does not know.
+            errors=(driver.RedisError, OSError, ValueError, TypeError),
             gone=(driver.ConnectionError, driver.TimeoutError, OSError),
             remedy=_remedy,
         )
         self._origin = secrets.token_bytes(8)
         self._identity = ""
+        self._run_id = ""
+        """Of the server's run, as of the last ``mark``."""
         self._lock = threading.Lock()
         self._closed = False
         try:
@@ -76,12 +87,24 @@ class RedisStore(Store):
             msg = f"store: {self._url} is not an address of Redis: {error}"
             raise ConfigError(msg) from None
         self._db = driver.Redis(connection_pool=self._pool)
+        # What adds up must not be done twice because its answer was lost.
+        self._once = driver.Redis(
+            connection_pool=driver.BlockingConnectionPool.from_url(
+                address.for_driver,
+                max_connections=2,
+                timeout=CONNECT_S,
+                socket_connect_timeout=CONNECT_S,
+                socket_timeout=ANSWER_S,
+                retry=driver.retry.Retry(driver.backoff.NoBackoff(), 0),
+            )
+        )
         self._scripts = {
             name: self._db.register_script(getattr(scripts, name))
             for name in ("OPEN", "PUT", "REVECTOR", "DELETE", "EXPIRE", "KEEP", "LABEL")
         }
         try:
             self._open()
+            self.mark()
         except BaseException:
             self._pool.disconnect()
             raise
@@ -121,7 +144,7 @@ class RedisStore(Store):
                 entry.category,
                 packed,
                 answer,
-                "" if keep_s is None else int(keep_s * 1000),
+                "" if keep_s is None else round(min(max(1.0, 1000 * keep_s), 1000 * LONGEST_S)),
                 _SLACK_MS,
                 pack((entry.id,)),
                 self._origin,
@@ -234,6 +257,7 @@ class RedisStore(Store):
         """See ``Store.mark``."""
         with self._faults("read"):
             identity, seq = self._db.hmget(self._key("meta"), "id", "seq")
+            self._run_id = self._db.info("server").get("run_id", "")
         if identity is None:  # emptied by somebody since it was opened
             self._open()
         else:
@@ -245,9 +269,12 @@ class RedisStore(Store):
         with self._faults("read"), self._db.pipeline(transaction=True) as several:
             several.hmget(self._key("meta"), "id", "seq")
             several.xrange(self._key("feed"), min=f"{after + 1}-0", count=PAGE)
-            (identity, head), rows = several.execute()
+            several.info("server")
+            (identity, head), rows, server = several.execute()
         first = int(rows[0][0].partition(b"-")[0]) if rows else int(head or 0) + 1
-        if identity != self._identity.encode() or first != after + 1:
+        # A server that has crashed may have lost the latest, and given their numbers anew.
+        same = identity == self._identity.encode() and server.get("run_id", "") == self._run_id
+        if not same or first != after + 1:
             raise lost(self.url, after)
         found = (
             unpack(
@@ -258,7 +285,7 @@ class RedisStore(Store):
             )
             for name, fields in rows
         )
-        return [change for change in found if change is not None]
+        return list(found)
 
     def wait(self, *, after: int, timeout_s: float) -> None:
         """See ``Store.wait``."""
@@ -298,7 +325,8 @@ class RedisStore(Store):
         for start in range(0, len(labels), PAGE):
             some = labels[start : start + PAGE]
             with self._faults("write"):
-                self._run("LABEL", MOST_LABELS, self._origin, MOST_CHANGES, *some)
+                values = (MOST_LABELS, self._origin, MOST_CHANGES, *some)
+                self._scripts["LABEL"](keys=[self._prefix], args=values, client=self._once)
 
     def labels(self, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
         """See ``Store.labels``."""
@@ -323,7 +351,7 @@ class RedisStore(Store):
 
     def add_counters(self, increments: Counters) -> None:
         """See ``Store.add_counters``."""
-        with self._faults("write"), self._db.pipeline(transaction=True) as several:
+        with self._faults("write"), self._once.pipeline(transaction=True) as several:
             for name, amount in increments.items():
                 field = msgspec.json.encode(name)
                 several.hincrbyfloat(self._key("counters"), field, amount)
@@ -345,6 +373,7 @@ class RedisStore(Store):
                 return
             self._closed = True
         self._pool.disconnect()
+        self._once.connection_pool.disconnect()
 
     def _key(self, name: str, rest: str = "") -> str:
         return f"{self._prefix}{name}{rest}"
@@ -391,6 +420,7 @@ _REMEDIES = (
     (("oom", "maxmemory"), "the server's memory is full: raise maxmemory, or lower max_entries"),
     (("wrongtype",), "another program writes under our keys: add ?prefix=NAME to the address"),
     (("noperm",), "the user may not do this: allow ~{likewise}:* +@all -@dangerous"),
+    (("unexpected keyword",), "the address has an option that the driver does not know"),
     (("unknown command", "syntax error"), "Redis 6.2 or newer, or Valkey, is needed"),
     (("no connection available", "too many connections"), "too many calls wait for it"),
     (("ssl", "certificate"), "check the certificate; ?ssl_ca_certs=FILE names its CA"),

@@ -89,16 +89,19 @@ local replaced = {}
 local old = redis.call('HGET', p .. 'keys', key)
 if old and old ~= id and drop(old) == 1 then table.insert(replaced, old) end
 drop(id)
-redis.call('SET', p .. 'e:' .. id, key .. string.char(#category) .. category .. ARGV[4])
-redis.call('SET', p .. 'a:' .. id, ARGV[5])
+local packed = key .. string.char(#category) .. category .. ARGV[4]
+if ARGV[6] == '' then
+  redis.call('SET', p .. 'e:' .. id, packed)
+  redis.call('SET', p .. 'a:' .. id, ARGV[5])
+else
+  redis.call('SET', p .. 'e:' .. id, packed, 'PX', string.format('%.0f', ARGV[6] + ARGV[7]))
+  redis.call('SET', p .. 'a:' .. id, ARGV[5], 'PX', ARGV[6])
+end
 redis.call('HSET', p .. 'keys', key, id)
 redis.call('SADD', p .. 'c:' .. category, id)
 redis.call('SADD', p .. 'cats', category)
 if ARGV[6] ~= '' then
-  local ms = math.max(1, math.floor(tonumber(ARGV[6])))
-  redis.call('PEXPIRE', p .. 'e:' .. id, string.format('%.0f', ms + tonumber(ARGV[7])))
-  redis.call('PEXPIRE', p .. 'a:' .. id, string.format('%.0f', ms))
-  redis.call('ZADD', p .. 'ends', string.format('%.0f', now() + ms), id)
+  redis.call('ZADD', p .. 'ends', string.format('%.0f', now() + ARGV[6]), id)
 end
 if #replaced > 0 then tell('gone', cjson.encode(replaced), ARGV[9], ARGV[10]) end
 local seq = tell('put', ARGV[8], ARGV[9], ARGV[10])

@@ -20,6 +20,9 @@ CONNECT_S = 2.0
 ANSWER_S = 5.0
 """How long the server may take to answer."""
 
+LONGEST_S = 3.2e9
+"""A century: a life that servers take, whatever a caller asks for."""
+
 POOL = 16
 """Most connections of a process; calls beyond them wait for one."""
 
@@ -55,6 +58,12 @@ class Address:
                 "number, and the characters / ? # @ : of user and password percent-encoded"
             )
             raise ConfigError(msg) from None
+        if "@" in parts.path + parts.query + parts.fragment:
+            msg = (
+                f"store: the {parts.scheme} address has an @ after its host: percent-encode the "
+                "characters / ? # @ : of user and password"
+            )
+            raise ConfigError(msg)
         query = parse_qsl(parts.query, keep_blank_values=True)
         self.options = {name: value for name, value in query if name in options}
         # libpq takes no plus sign for a space.
@@ -122,9 +131,6 @@ class Guard:
             else:
                 self._breaker.record_success()
             raise self.error(act, error) from error
-        except BaseException:
-            self._breaker.record_success()  # it was not the server's doing
-            raise
         self._breaker.record_success()
 
     def error(self, act: str, error: BaseException) -> StoreError:

@@ -267,7 +267,7 @@ class SQLiteStore(Store):
         if (rows[0][0] if rows else head + 1) != after + 1:
             raise lost(self.url, after)
         found = (unpack(seq, kind, body, own=by == self._origin) for seq, kind, body, by in rows)
-        return [change for change in found if change is not None]
+        return list(found)
 
     @staticmethod
     def _head(db: sqlite3.Connection) -> int:
@@ -410,7 +410,10 @@ class SQLiteStore(Store):
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._write_lock, self._faults("write"):
+        if not self._write_lock.acquire(timeout=_BUSY_TIMEOUT_S):
+            msg = f"cannot write {self.url}: other writes have taken too long; try again"
+            raise StoreError(msg)
+        with _released(self._write_lock), self._faults("write"):
             if self._closed:
                 raise self._closed_error()
             self._writer.execute("BEGIN IMMEDIATE")
@@ -440,6 +443,15 @@ class SQLiteStore(Store):
 
     def _closed_error(self) -> StoreError:
         return StoreError(f"the store {self.url} is closed")
+
+
+@contextmanager
+def _released(lock: threading.Lock) -> Iterator[None]:
+    """Release a lock at the end of a block."""
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _remedy(error: Exception) -> str:
