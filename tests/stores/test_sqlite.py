@@ -423,3 +423,17 @@ def test_the_key_in_the_file_is_that_of_the_question(path: Path, sqlite: SQLiteS
     db = sqlite3.connect(path)
     assert db.execute("SELECT key FROM entries").fetchone() == (exact_key(b"s", "code", "a"),)
     db.close()
+
+
+def test_a_full_disk_refuses_writes_and_serves_on(sqlite: SQLiteStore) -> None:
+    """SQLite says so when the file may grow no more; nothing is half written."""
+    sqlite.put(entry("a"))
+    (pages,) = sqlite._writer.execute("PRAGMA page_count").fetchone()
+    sqlite._writer.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match="free some disk space"):
+        sqlite.put(entry("b", "x" * 100_000))
+    assert sqlite.get("a") is not None
+    assert sqlite.count() == 1
+    sqlite._writer.execute("PRAGMA max_page_count = 1000000")
+    sqlite.put(entry("b"))
+    assert sqlite.count() == 2
