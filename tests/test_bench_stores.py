@@ -26,8 +26,7 @@ def test_all_four_stores_are_measured() -> None:
         assert figures < set(row)
         assert all(row[figure] > 0 for figure in figures)
         assert ("heard_ms" in row) == (name != "memory")
-        # A vector alone has 768 bytes; of a process that holds little only whole pages are seen.
-        assert row["bytes_per_entry"] > (0 if name == "memory" else 768)
+        assert row["bytes_per_entry"] > 768, "a vector alone has as many"
         assert row["entries_per_gb"] == pytest.approx(1e9 / row["bytes_per_entry"])
 
 

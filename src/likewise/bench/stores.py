@@ -46,6 +46,9 @@ _MISSES = 1_000
 _STARTS = 3
 _HEARD = 30
 _PATIENCE_S = 20.0
+_LEAST_SEEN = 3_000
+"""Entries from which on the memory they take is more than pages that were free before."""
+
 _GB = 1e9
 
 
@@ -234,9 +237,10 @@ def _bytes(name: str, url: str) -> float:
 
 
 def _memory_bytes(entries: int) -> float:
-    """Return what an entry takes in a process that holds nothing else."""
+    """Return what an entry takes in a process that holds nothing else: of enough to be seen."""
+    held = max(entries, _LEAST_SEEN)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(filled_bytes, (entries,)) / entries
+        return pool.apply(filled_bytes, (held,)) / held
 
 
 def filled_bytes(entries: int) -> float:
