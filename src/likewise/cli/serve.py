@@ -132,7 +132,7 @@ def _work(
         share_limits(config, count)
         siblings = Siblings(folder, number=number, count=count)
         with _shared(*where) as listener:
-            listener.listen(_BACKLOG)
+            # It listens when the server starts: who is not ready yet gets no connections.
             _serve(config, listener, lambda *said: ready.send(said), siblings=siblings)
 
 
