@@ -273,6 +273,11 @@ def _run(
     from likewise.gateway.server import GatheringProtocol  # noqa: PLC0415 - see the top
 
     class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                announce()
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             ending = None if end is None else asyncio.create_task(end(_HEAD_S, _BODY_S))
             await super().shutdown(sockets)
@@ -289,7 +294,6 @@ def _run(
     # uvicorn raises a signal once more when it has shut down; ours then takes it quietly.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    announce()
     server.run(sockets=[listener])
 
 

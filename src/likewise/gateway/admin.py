@@ -160,7 +160,7 @@ class Admin:
             policy = await self._cache.override(name, settings)
         except ConfigError as error:
             raise RequestError(str(error)) from error
-        return {"policy": asdict(policy), "override": settings}
+        return {"policy": asdict(policy), "override": self._cache.engine.overrides.get(name)}
 
     async def _revoke(self, what: object) -> int:
         if isinstance(what, dict) and list(what) == ["category"]:
