@@ -24,9 +24,9 @@ INNER_ORDER = [
     *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
     "freshness", "classify", "index", "stores", "schema", "config", "overrides", "vectors", "pools",
     "archive", "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts",
-    "upkeep", "rowreader", "rebuild", "reembedding", "following", "filling", "learn", "teaching",
-    "lookup", "beginning", "fetching", "gatekeeper", "neighbours", "keeping", "accounts", "engine",
-    "opening", "explain", "front", "aio", "cache",
+    "upkeep", "rowreader", "rebuild", "following", "filling", "reembedding", "learn", "teaching",
+    "lookup", "policybook", "beginning", "fetching", "gatekeeper", "neighbours", "keeping",
+    "accounts", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

@@ -229,7 +229,7 @@ class AsyncCache(Front):
 
     async def override(self, name: str, settings: Mapping[str, Any] | None) -> Category:
         """See ``Engine.override``."""
-        return await self._run(self._writes, self._engine.override, name, settings)
+        return await self._run(self._writes, self._engine.book.override, name, settings)
 
     async def revoke(self, category: str) -> int:
         """See ``Engine.revoke``."""

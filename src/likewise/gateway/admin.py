@@ -148,7 +148,7 @@ class Admin:
         return found
 
     def _policies(self) -> dict[str, Any]:
-        policies, overrides = self._cache.engine.force.policies, self._cache.engine.overrides
+        policies, overrides = self._cache.engine.force.policies, self._cache.engine.book.overrides
         names = {policies.default.name, *policies.categories, *overrides}
         return {
             name: {"policy": asdict(policies.of(name)), "override": overrides.get(name)}
@@ -160,7 +160,7 @@ class Admin:
             policy = await self._cache.override(name, settings)
         except ConfigError as error:
             raise RequestError(str(error)) from error
-        return {"policy": asdict(policy), "override": self._cache.engine.overrides.get(name)}
+        return {"policy": asdict(policy), "override": self._cache.engine.book.overrides.get(name)}
 
     async def _revoke(self, what: object) -> int:
         if isinstance(what, dict) and list(what) == ["category"]:
