@@ -14,7 +14,18 @@ VALUES = [
     "errors", "durations", "slots", "eviction", "scope", "answers", "entry", "request", "guards",
     "category", "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
 ]  # fmt: skip
-OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "replay", "advise", "transfer", "__main__"}
+OUTER = {
+    "gateway",
+    "dashboard",
+    "cli",
+    "bench",
+    "demo",
+    "mock_llm",
+    "replay",
+    "advise",
+    "transfer",
+    "__main__",
+}
 NO_IO = {
     "aiohttp", "asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "onnxruntime",
     "os", "pathlib", "random", "shutil", "socket", "sqlite3", "starlette", "subprocess",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,8 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from likewise.aio import AsyncCache
 from likewise.config import Config
+from likewise.dashboard.history import SAMPLE_S, History
+from likewise.dashboard.site import Site
 from likewise.durations import seconds
 from likewise.gateway.admin import Admin
+from likewise.gateway.admin.acts import Desk
 from likewise.gateway.chat import ChatEndpoint
 from likewise.gateway.errors import error_body
 from likewise.gateway.feedback import PATH as FEEDBACK_PATH
@@ -84,6 +88,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
     )
     every_s = seconds(settings.load.metrics_every, what="load.metrics_every")
     scraper = Scraper(pool.replicas, cache.load, every_s=every_s)
+    history = History()
     ready = False
 
     @asynccontextmanager
@@ -96,6 +101,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             asyncio.create_task(Follower(cache.engine, config).run()),
             asyncio.create_task(_keep_house(cache)),
             asyncio.create_task(scraper.run()),
+            asyncio.create_task(_remember(history, cache)),
         ]
         ready = True
         try:
@@ -130,7 +136,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         body = error_body(msg, status=404, code="unknown_url")
         return Response(body, status_code=404, media_type="application/json")
 
-    admin = Admin(cache, pool, key=settings.gateway.admin_key, siblings=siblings)
+    admin = Admin(Desk(cache, pool, history, siblings), key=settings.gateway.admin_key)
     app = _Gateway(
         exception_handlers={404: unknown, 405: unknown},
         routes=[
@@ -140,6 +146,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
             Mount("/admin", admin),
+            Mount("/ui", Site(open=bool(settings.gateway.admin_key))),
             Mount("/v1", proxy),
         ],
         lifespan=lifespan,
@@ -158,3 +165,12 @@ async def _keep_house(cache: AsyncCache) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_S)
         await cache.tidy()
+
+
+async def _remember(history: History, cache: AsyncCache) -> None:
+    """Now and then keep what the counters have come to."""
+    while True:
+        loads = [gauge["pressure"] for gauge in cache.load.report().values()]
+        counters = cache.engine.stats.by_category()
+        history.sample(counters, pressure=max(loads, default=0.0), now=time.time())
+        await asyncio.sleep(SAMPLE_S)
