@@ -19,7 +19,8 @@ export const colour = (name) => getComputedStyle(document.documentElement).getPr
 const figures = new Set();
 
 /**
- * Return a figure. `draw()` gives {data, layout, columns, rows}: plotly's traces and layout, and the
+ * Return a figure, which is drawn by `redraw` or `update` once it is on the page. `draw()`
+ * gives {data, layout, columns, rows}: plotly's traces and layout, and the
  * same as a table. `update()` of the figure draws it again, with what `draw` says then.
  */
 export function chart(title, note, draw) {
@@ -37,13 +38,12 @@ export function chart(title, note, draw) {
   figure.update = async () => {
     if (shown.open) fill();
     const plotly = await load();
-    if (!plotly) { missing.hidden = false; plot.hidden = true; shown.open = true; return; }
     if (!plot.isConnected) return;
+    if (!plotly) { missing.hidden = false; plot.hidden = true; shown.open = true; return; }
     const { data, layout } = draw();
     plotly.react(plot, data, themed(layout), { displayModeBar: false, responsive: true });
   };
   figures.add(figure);
-  queueMicrotask(figure.update);
   return figure;
 }
 

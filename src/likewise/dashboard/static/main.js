@@ -51,6 +51,7 @@ async function show(focus) {
     if (mine !== turn) return;
     shown = made;
     view.replaceChildren(made.root);
+    redraw(); // figures draw only once they are on the page
     say("");
     made.ready?.();
   } catch (error) {
