@@ -206,6 +206,8 @@ class Engine:
         self.changes = Changes()
         if (known := store.memo(CHANGES_MEMO)) is not None:
             self.changes.load(known)
+        self.timed = False
+        """Whether the steps of each lookup are timed, for a trace."""
         self.audits_aside = False
         """Whether the front door audits hits off the caller's path; else an audit is a miss."""
         self.force.judging = self._briefed(
@@ -320,7 +322,10 @@ class Engine:
         """
         if pressure is None:
             pressure = self.load.of(request.scope.model)
-        return begin(request, self.book.namer, self.force, dry=dry, pressure=pressure)
+        lookup = begin(request, self.book.namer, self.force, dry=dry, pressure=pressure)
+        if self.timed:
+            lookup.meter.steps = []
+        return lookup
 
     def exact(self, lookup: Lookup) -> Decision | None:
         """Decide by equality to the letter; ``None`` when meaning may still make it a hit."""
@@ -384,7 +389,8 @@ class Engine:
             return turned_away
         started = time.perf_counter()
         try:
-            vector = self._vectors.of(request.question)
+            with lookup.meter.step("embed"):
+                vector = self._vectors.of(request.question)
         except EmbedderError as error:
             self.faults.report(lookup.policy.name, "embedder", error)
             self._decide(lookup, [])  # leaves a receipt
@@ -412,7 +418,8 @@ class Engine:
         near: list[Candidate] = []
         try:
             if lookup.naming is not None or self.catalog.categories(lookup.scope):
-                coarse = keeper.look(lookup)
+                with lookup.meter.step("gate"):
+                    coarse = keeper.look(lookup)
                 if coarse is None or not coarse.closed:
                     return None
                 near = [coarse.candidate()]
@@ -439,9 +446,14 @@ class Engine:
         policy = self.in_force(lookup)
         lookup = msgspec.structs.replace(lookup, policy=policy)
         floor = threshold_of(request, policy)
-        if policy.probability_threshold is None:
-            return self._decide(lookup, self._near.candidates(lookup, vector, floor))
-        decision = self._decide(lookup, self._near.judged(lookup, vector, floor))
+        judged = policy.probability_threshold is not None
+        search = self._near.judged if judged else self._near.candidates
+        with lookup.meter.step("nearest"):
+            near = search(lookup, vector, floor)
+        with lookup.meter.step("decide"):
+            decision = self._decide(lookup, near)
+        if not judged:
+            return decision
         if self.force.teaching is None or lookup.dry or not isinstance(decision, Hit):
             return decision
         return self.force.teaching.audit(lookup.pair, lookup.id, decision, aside=self.audits_aside)
@@ -497,7 +509,10 @@ class Engine:
     def guarded(self, lookup: Lookup, step: Callable[[Lookup], D]) -> D | Miss:
         """Run a step; a fault of the cache's own becomes a miss."""
         try:
-            return step(lookup)
+            if lookup.meter.steps is None:
+                return step(lookup)
+            with lookup.meter.step(step.__name__):
+                return step(lookup)
         except Exception as error:
             self.faults.report(lookup.policy.name, "internal", error)
             if lookup.meter.receipt is None:

@@ -33,6 +33,8 @@ from likewise.gateway.proxy import Proxy
 from likewise.gateway.reload import Follower
 from likewise.gateway.scrape import Scraper
 from likewise.gateway.siblings import Siblings, page_of
+from likewise.gateway.tracing import Tracing
+from likewise.gateway.watching import together
 from likewise.gateway.wire.chat import PATH
 
 _HOUSEKEEPING_S = 10.0
@@ -42,9 +44,15 @@ class _Gateway(Starlette):
     """Takes the one path that is asked all the time without looking for it."""
 
     chat: ASGIApp
+    outer: ASGIApp | None = None
+    """What is around ``answer``, if anything is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        await (self.outer or self.answer)(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, with nothing around it."""
         if (
             scope["type"] == "http"
             and scope["path"] == PATH
@@ -70,10 +78,8 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
     settings = config.settings
     pool = Pool(settings.upstream, settings.load)
     cache.engine.audits_aside = True
-    log = None
-    if settings.gateway.log is not None:
-        path, texts = Path(settings.gateway.log), settings.gateway.log_texts
-        log = cache.engine.listener = EventLog(path, texts=texts, engine=cache.engine)
+    log = cache.engine.listener = _log_of(config, cache)
+    tracing = _tracing_of(config, cache)
     metrics = Metrics(cache.engine, pool)
     proxy = Proxy(pool)
     chat = ChatEndpoint(
@@ -84,7 +90,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         stream_usage=settings.upstream.stream_usage,
         prices=config.prices,
         metrics=metrics,
-        log=log,
+        log=together([log, tracing]),
     )
     every_s = seconds(settings.load.metrics_every, what="load.metrics_every")
     scraper = Scraper(pool.replicas, cache.load, every_s=every_s)
@@ -117,6 +123,8 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             await pool.close()
             if log is not None:
                 await asyncio.to_thread(log.close)
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
             with suppress(Exception):
                 await cache.close()
 
@@ -152,8 +160,23 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         lifespan=lifespan,
     )
     app.chat = app.state.chat = chat
+    if tracing is not None:
+        app.outer = tracing.over(app.answer)
     app.state.end = pool.end
     return app
+
+
+def _log_of(config: Config, cache: AsyncCache) -> EventLog | None:
+    settings = config.settings.gateway
+    if settings.log is None:
+        return None
+    return EventLog(Path(settings.log), texts=settings.log_texts, engine=cache.engine)
+
+
+def _tracing_of(config: Config, cache: AsyncCache) -> Tracing | None:
+    settings = config.settings.telemetry
+    cache.engine.timed = settings.traces != "off"
+    return Tracing(settings) if cache.engine.timed else None
 
 
 async def _healthz(_: Request) -> Response:

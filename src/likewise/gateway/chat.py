@@ -21,7 +21,6 @@ from likewise.gateway.call import ModelCall
 from likewise.gateway.client import ClientGone, leaving, read_body, send_whole, until_gone
 from likewise.gateway.errors import send_error
 from likewise.gateway.flight import Flight, Listener
-from likewise.gateway.log import EventLog
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
@@ -29,6 +28,7 @@ from likewise.gateway.reading import Reader, Reading
 from likewise.gateway.refresh import Refreshes
 from likewise.gateway.reply import JSON, Reply, headers_of, ready, served, whole
 from likewise.gateway.upstream import Headers, given_up
+from likewise.gateway.watching import Watcher
 from likewise.gateway.wire import completion as wire
 from likewise.gateway.wire.chat import ChatCall
 from likewise.lookup import Lookup
@@ -78,7 +78,7 @@ class ChatEndpoint:
         stream_usage: bool,
         prices: Prices,
         metrics: Metrics,
-        log: EventLog | None = None,
+        log: Watcher | None = None,
     ) -> None:
         self._cache = cache
         self._pool = pool
