@@ -22,6 +22,7 @@ from likewise.dashboard.site import Site
 from likewise.durations import seconds
 from likewise.gateway.admin import Admin
 from likewise.gateway.admin.acts import Desk
+from likewise.gateway.admin.audit import Audit
 from likewise.gateway.chat import ChatEndpoint
 from likewise.gateway.errors import error_body
 from likewise.gateway.feedback import PATH as FEEDBACK_PATH
@@ -92,8 +93,11 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         metrics=metrics,
         log=together([log, tracing]),
     )
-    every_s = seconds(settings.load.metrics_every, what="load.metrics_every")
-    scraper = Scraper(pool.replicas, cache.load, every_s=every_s)
+    scraper = Scraper(
+        pool.replicas,
+        cache.load,
+        every_s=seconds(settings.load.metrics_every, what="load.metrics_every"),
+    )
     history = History()
     ready = False
 
@@ -104,7 +108,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         if siblings is not None:
             await siblings.open({"metrics": metrics.page, **admin.answers})
         chores = [
-            asyncio.create_task(Follower(cache.engine, config).run()),
+            asyncio.create_task(Follower(cache.engine, config, admin.keys).run()),
             asyncio.create_task(_keep_house(cache)),
             asyncio.create_task(scraper.run()),
             asyncio.create_task(_remember(history, cache)),
@@ -125,6 +129,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
                 await asyncio.to_thread(log.close)
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
+            admin.close()
             with suppress(Exception):
                 await cache.close()
 
@@ -144,7 +149,8 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         body = error_body(msg, status=404, code="unknown_url")
         return Response(body, status_code=404, media_type="application/json")
 
-    admin = Admin(Desk(cache, pool, history, siblings), key=settings.gateway.admin_key)
+    desk = Desk(cache, pool, history, Audit(settings.gateway.audit_log), siblings)
+    admin = Admin(desk, settings.gateway)
     app = _Gateway(
         exception_handlers={404: unknown, 405: unknown},
         routes=[
@@ -154,7 +160,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
             Mount("/admin", admin),
-            Mount("/ui", Site(open=bool(settings.gateway.admin_key))),
+            Mount("/ui", Site(admin.keys)),
             Mount("/v1", proxy),
         ],
         lifespan=lifespan,
