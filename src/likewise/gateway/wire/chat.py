@@ -10,7 +10,7 @@ import msgspec
 
 from likewise.errors import RequestError
 from likewise.gateway.wire.controls import asked_of
-from likewise.request import Request
+from likewise.request import TOOL_RESULTS, Request
 from likewise.scope import Scope
 
 PATH = "/v1/chat/completions"
@@ -138,7 +138,7 @@ def _exact_only(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> str 
     if body.get("tools") or body.get("functions"):
         return "tools"
     if any(m.get("role") in ("tool", "function") or m.get("tool_calls") for m in messages):
-        return "tool results"
+        return TOOL_RESULTS
     for message in messages:
         if isinstance(content := message.get("content"), list) and not _is_text(content):
             return _why_not_text(content)
