@@ -14,7 +14,10 @@ VALUES = [
     "errors", "durations", "slots", "eviction", "scope", "answers", "entry", "request", "guards",
     "category", "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
 ]  # fmt: skip
-OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "replay", "advise", "transfer", "__main__"}
+OUTER = {
+    "gateway", "cli", "bench", "demo", "mock_llm", "replay", "advise", "transfer", "integrations",
+    "__main__",
+}  # fmt: skip
 NO_IO = {
     "aiohttp", "asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "onnxruntime",
     "os", "pathlib", "random", "shutil", "socket", "sqlite3", "starlette", "subprocess",
@@ -26,7 +29,7 @@ INNER_ORDER = [
     "archive", "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts",
     "upkeep", "rowreader", "rebuild", "reembedding", "following", "filling", "learn", "teaching",
     "lookup", "beginning", "fetching", "gatekeeper", "neighbours", "keeping", "accounts", "engine",
-    "opening", "explain", "front", "aio", "cache",
+    "opening", "explain", "functions", "front", "aio", "cache",
 ]  # fmt: skip
 
 
