@@ -153,9 +153,12 @@ class Cache(Front):
         *,
         provenance: Provenance | None = None,
         entry_id: str | None = None,
+        sources: str | None = None,
     ) -> Entry | None:
         """Keep the answer to a whole request; a fault is counted and gives ``None``."""
-        return self._engine.try_keep(request, answer, provenance=provenance, entry_id=entry_id)
+        return self._engine.try_keep(
+            request, answer, provenance=provenance, entry_id=entry_id, sources=sources
+        )
 
     def answer(
         self,
