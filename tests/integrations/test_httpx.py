@@ -323,7 +323,11 @@ async def test_stale_answers_for_coroutines(
 @pytest.mark.parametrize("name", ["httpx", "httpx2", "langchain", "litellm", "llamaindex"])
 def test_a_missing_package_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that installs it."""
-    package = {"langchain": "langchain_core", "llamaindex": "llama_index.core"}.get(name, name)
+    package = {
+        "langchain": "langchain_core.caches",
+        "litellm": "litellm.caching.caching",
+        "llamaindex": "llama_index.core.base.llms.types",
+    }.get(name, name)
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"likewise.integrations.{name}", raising=False)
     with pytest.raises(ConfigError, match=rf"pip install 'likewise\[{name}\]'"):
