@@ -238,7 +238,8 @@ def test_faults_of_the_cache_fail_no_request(
         with monkeypatch.context() as patch:
             patch.setattr(engine, name, broken)
             assert ask(client, "two").parse().choices[0].message.content
-            assert stream(client, "three")[0]
+            assert stream(client, "three", extra_body={"cache": {"ttl": 9}})[0]
+            assert "cache" not in model.last
     assert door.stats()["categories"]["default"]["faults"]["integration"] == 4
 
 

@@ -239,6 +239,24 @@ class Desk:
         )
         return sent, added
 
+    def without_controls(self, request: Any, body: bytes) -> Any:
+        """Return a request that goes past the cache, without what is said to the cache in it."""
+        if b'"cache"' not in body:
+            return request
+        try:
+            found = msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            return request
+        if not isinstance(found, dict) or found.pop("cache", None) is None:
+            return request
+        return self._library.Request(
+            request.method,
+            request.url,
+            headers=[(n, v) for n, v in request.headers.raw if n.lower() != b"content-length"],
+            content=msgspec.json.encode(found),
+            extensions=request.extensions,
+        )
+
     def failed(self, exchange: Exchange, status: int | None = None) -> bool:
         """Return whether a stale answer may stand in for what the model says (no status: none)."""
         return isinstance(exchange.decision, Miss) and (status is None or status in _FAILURES)

@@ -135,7 +135,8 @@ class SyncTransport:
         except Exception as error:
             self._desk.report(error)
         if exchange is None:
-            return self._inner.handle_request(request)
+            past = self._desk.without_controls(request, body)
+            return self._inner.handle_request(past)
         return self._ask(exchange)
 
     def close(self) -> None:
@@ -262,7 +263,8 @@ class AsyncTransport:
         except Exception as error:
             self._desk.report(error)
         if exchange is None:
-            return await self._inner.handle_async_request(request)
+            past = self._desk.without_controls(request, body)
+            return await self._inner.handle_async_request(past)
         return await self._ask(exchange)
 
     async def aclose(self) -> None:
