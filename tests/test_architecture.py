@@ -151,3 +151,16 @@ def test_the_core_prints_nothing(module: str) -> None:
         and node.func.id in {"print", "input"}
     ]
     assert calls == []
+
+
+def test_only_its_own_module_imports_an_integrated_package() -> None:
+    """What integrates one package works without the others."""
+    packages = {
+        "httpx": "integrations.httpx", "httpx2": "integrations.httpx2",
+        "langchain_core": "integrations.langchain", "litellm": "integrations.litellm",
+        "llama_index": "integrations.llamaindex",
+    }  # fmt: skip
+    for module, path in MODULES.items():
+        found = {name.partition(".")[0] for name in imports(path)} & set(packages)
+        assert found <= {name for name, owner in packages.items() if owner == module}, module
+    assert set(packages.values()) <= set(MODULES)
