@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -198,7 +199,11 @@ def test_a_stale_answer_is_served_and_fetched_anew(
 
 
 def test_a_stale_answer_stands_in_for_a_failure(
-    door: Cache, model: StandIn, clock: FakeClock, library: tuple[Any, Any]
+    door: Cache,
+    model: StandIn,
+    clock: FakeClock,
+    library: tuple[Any, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether the model says 500, or nothing at all."""
     lib, _ = library
@@ -221,6 +226,10 @@ def test_a_stale_answer_stands_in_for_a_failure(
             ask(client, "two", **brief)
         fails[:] = [404]
         with pytest.raises(openai.NotFoundError):
+            ask(client, "one", **brief)
+        monkeypatch.setattr(door.engine, "fetch", lambda _, hit: replace(hit, answer="text"))
+        fails[:] = [500]
+        with pytest.raises(openai.InternalServerError):
             ask(client, "one", **brief)
 
 

@@ -183,7 +183,9 @@ class SyncTransport:
         if not self._desk.failed(exchange):
             return None
         hit = self._cache.stale(exchange.lookup)
-        return None if hit is None else self._desk.answer(exchange, hit)
+        if hit is None or not isinstance(self._desk.checked(hit), Hit):
+            return None
+        return self._desk.answer(exchange, hit)
 
     def _recorded(self, inner: Any, recording: Recording) -> RecordedStream:
         return self._stream(inner, recording, self._cache)
@@ -312,7 +314,9 @@ class AsyncTransport:
         if not self._desk.failed(exchange):
             return None
         hit = await self._cache.stale(exchange.lookup)
-        return None if hit is None else self._desk.answer(exchange, hit)
+        if hit is None or not isinstance(self._desk.checked(hit), Hit):
+            return None
+        return self._desk.answer(exchange, hit)
 
     def _recorded(self, inner: Any, recording: Recording) -> AsyncRecordedStream:
         return self._stream(inner, recording, self._cache)
