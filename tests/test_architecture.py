@@ -16,17 +16,9 @@ VALUES = [
     "category", "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
 ]  # fmt: skip
 OUTER = {
-    "gateway",
-    "dashboard",
-    "cli",
-    "bench",
-    "demo",
-    "mock_llm",
-    "replay",
-    "advise",
-    "transfer",
-    "__main__",
-}
+    "gateway", "dashboard", "cli", "bench", "demo", "mock_llm", "replay", "advise", "transfer",
+    "integrations", "__main__",
+}  # fmt: skip
 NO_IO = {
     "aiohttp", "asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "onnxruntime",
     "os", "pathlib", "random", "shutil", "socket", "sqlite3", "starlette", "subprocess",
@@ -38,8 +30,8 @@ INNER_ORDER = [
     "vectors", "pools", "archive", "catalog", "snapshots", "gate", "stats", "faults", "naming",
     "feedback", "receipts", "upkeep", "rowreader", "rebuild", "following", "filling",
     "reembedding", "learn", "teaching", "lookup", "policybook", "beginning", "fetching",
-    "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening", "explain", "front",
-    "aio", "cache",
+    "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening", "explain", "functions",
+    "front", "aio", "cache",
 ]  # fmt: skip
 
 
@@ -161,3 +153,16 @@ def test_the_core_prints_nothing(module: str) -> None:
         and node.func.id in {"print", "input"}
     ]
     assert calls == []
+
+
+def test_only_its_own_module_imports_an_integrated_package() -> None:
+    """What integrates one package works without the others."""
+    packages = {
+        "httpx": "integrations.httpx", "httpx2": "integrations.httpx2",
+        "langchain_core": "integrations.langchain", "litellm": "integrations.litellm",
+        "llama_index": "integrations.llamaindex",
+    }  # fmt: skip
+    for module, path in MODULES.items():
+        found = {name.partition(".")[0] for name in imports(path)} & set(packages)
+        assert found <= {name for name, owner in packages.items() if owner == module}, module
+    assert set(packages.values()) <= set(MODULES)

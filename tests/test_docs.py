@@ -154,7 +154,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_pages_made_of_the_code_are_what_it_says() -> None:
     """The pages of metrics and of the admin API are generated; ``make docs`` writes them anew."""
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
     assert spec is not None
     assert spec.loader is not None
     reference = importlib.util.module_from_spec(spec)

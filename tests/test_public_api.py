@@ -15,6 +15,7 @@ SIGNATURES = {
     "check": f"question * {CHECK}",
     "store": "question answer * category scope ttl sources provenance",
     "answer": "question compute * category scope",
+    "cached": "* category scope question ignore",
     "feedback": "entry_id * correct question",
     "drop": "entry_id",
     "clear": "* category scope tenant",
@@ -27,7 +28,7 @@ OPENING = (
     "* store embedder categories rules classifier examples max_entries max_bytes clock progress "
     "learning judge index snapshots"
 )
-NOT_AWAITED = {"stats", "open"}
+NOT_AWAITED = {"stats", "open", "cached"}
 
 
 def shape(function: Any) -> str:

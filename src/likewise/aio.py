@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self, TypeVar, cast
+from functools import wraps
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from likewise.breaker import CircuitBreaker
 from likewise.category import Category
@@ -14,11 +15,13 @@ from likewise.engine import Engine
 from likewise.entry import Entry, Provenance, decode_answer
 from likewise.explain import Explanation, explain
 from likewise.front import Front, answered_meanwhile, request_of
+from likewise.functions import CallReader
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
 from likewise.request import Request
 from likewise.scope import Scope
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _EMBED_THREADS = 16
@@ -44,11 +47,6 @@ class AsyncCache(Front):
             engine.learner.background = True
         self._patience = CircuitBreaker(failures=3, open_s=5.0)
         self._flights: dict[bytes, asyncio.Future[Any]] = {}
-
-    @property
-    def engine(self) -> Engine:
-        """The parts, for the gateway."""
-        return self._engine
 
     async def check(
         self,
@@ -182,6 +180,39 @@ class AsyncCache(Front):
             if stale is None:
                 raise
             return cast(T, stale.answer)
+
+    def cached(
+        self,
+        *,
+        category: str | None = None,
+        scope: Scope | None = None,
+        question: str | None = None,
+        ignore: Sequence[str] = (),
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
+        """See ``Cache.cached``; this one is for coroutine functions."""
+
+        def decorate(
+            function: Callable[P, Coroutine[Any, Any, T]],
+        ) -> Callable[P, Coroutine[Any, Any, T]]:
+            calls = CallReader(
+                function,
+                awaited=True,
+                question=question,
+                ignore=ignore,
+                category=category,
+                scope=scope,
+            )
+
+            @wraps(function)
+            async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+                asked, within = calls.read(args, kwargs)
+                return await self.answer(
+                    asked, lambda: function(*args, **kwargs), category=category, scope=within
+                )
+
+            return wrapper
+
+        return decorate
 
     def _flight(
         self, request: Request, compute: Callable[[], Awaitable[Any]]

@@ -6,17 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Self, TypeVar, cast
+from functools import wraps
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from likewise.category import DEFAULT
 from likewise.engine import Engine
 from likewise.entry import Entry, Provenance
 from likewise.explain import Explanation, explain
 from likewise.front import Front, answered_meanwhile, request_of
+from likewise.functions import CallReader
+from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Reason
 from likewise.request import Request
 from likewise.scope import Scope
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -101,12 +105,14 @@ class Cache(Front):
 
     def lookup(self, request: Request) -> Decision:
         """Decide on a whole request; see ``check``."""
-        engine = self._engine
-        lookup = engine.start(request)
-        decision = engine.guarded(lookup, engine.exact)
+        lookup = self._engine.start(request)
+        return self.resume(lookup, self._engine.guarded(lookup, self._engine.exact))
+
+    def resume(self, lookup: Lookup, decision: Decision | None) -> Decision:
+        """Go on with a lookup of which the exact tier has said ``decision``."""
         if decision is None:
-            decision = engine.guarded(lookup, engine.semantic)
-        return engine.finish(lookup, decision)
+            decision = self._engine.guarded(lookup, self._engine.semantic)
+        return self._engine.finish(lookup, decision)
 
     def store(
         self,
@@ -140,6 +146,20 @@ class Cache(Front):
         request = request_of(question, category=category, scope=scope, ttl=ttl, sources=sources)
         return self._engine.keep(request, answer, provenance=provenance)
 
+    def try_keep(
+        self,
+        request: Request,
+        answer: object,
+        *,
+        provenance: Provenance | None = None,
+        entry_id: str | None = None,
+        sources: str | None = None,
+    ) -> Entry | None:
+        """Keep the answer to a whole request; a fault is counted and gives ``None``."""
+        return self._engine.try_keep(
+            request, answer, provenance=provenance, entry_id=entry_id, sources=sources
+        )
+
     def answer(
         self,
         question: str,
@@ -164,10 +184,66 @@ class Cache(Front):
         try:
             return self._flown(request, compute)
         except Exception:
-            stale = self._stale(request)
+            stale = self.stale(self._engine.start(request))
             if stale is None:
                 raise
             return cast(T, stale.answer)
+
+    def cached(
+        self,
+        *,
+        category: str | None = None,
+        scope: Scope | None = None,
+        question: str | None = None,
+        ignore: Sequence[str] = (),
+    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        """Return a decorator that answers calls of a function as ``answer`` does.
+
+        One argument is the question; all others, and the function's name, are part of the scope.
+
+        >>> from likewise.testing import HashingEmbedder
+        >>> cache = Cache(store="memory://", embedder=HashingEmbedder())
+        >>> @cache.cached(category="code")
+        ... def ask(question: str, model: str = "small") -> str:
+        ...     return f"{model} was asked"
+        >>> ask("How do I undo a commit?"), ask("How do I undo a commit?", model="large")
+        ('small was asked', 'large was asked')
+        >>> cache.stats()["entries"]
+        2
+        >>> cache.close()
+
+        Args:
+            category: As in ``check``.
+            scope: What must be equal beside the other arguments.
+            question: The parameter that is the question; without one the first.
+            ignore: Parameters that do not change the answer, such as ``self`` or a client.
+
+        Raises:
+            ConfigError: The function is a coroutine function or a generator, or has no such
+                parameter. A call raises it when its question is no text, or another argument is no
+                JSON value.
+        """
+
+        def decorate(function: Callable[P, T]) -> Callable[P, T]:
+            calls = CallReader(
+                function,
+                awaited=False,
+                question=question,
+                ignore=ignore,
+                category=category,
+                scope=scope,
+            )
+
+            @wraps(function)
+            def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+                asked, within = calls.read(args, kwargs)
+                return self.answer(
+                    asked, lambda: function(*args, **kwargs), category=category, scope=within
+                )
+
+            return wrapper
+
+        return decorate
 
     def _refresh_aside(self, request: Request, compute: Callable[[], Any]) -> None:
         """Compute on a thread, unless a call for the same question is under way already."""
@@ -188,10 +264,9 @@ class Cache(Front):
         except Exception as error:
             self._engine.faults.report(DEFAULT, "refresh", error)
 
-    def _stale(self, request: Request) -> Hit | None:
-        """Return a stale answer to give in place of an error, if the policy allows one."""
+    def stale(self, lookup: Lookup) -> Hit | None:
+        """Return a stale answer to serve in place of the model's failure, if the policy allows."""
         engine = self._engine
-        lookup = engine.start(request)
         decision = engine.guarded(lookup, engine.stale)
         if isinstance(decision, Hit):
             decision = engine.fetch(lookup, decision)

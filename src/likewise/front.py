@@ -107,6 +107,11 @@ class Front:
         self._engine = engine
 
     @property
+    def engine(self) -> Engine:
+        """The parts, for the gateway and the integrations."""
+        return self._engine
+
+    @property
     def load(self) -> Load:
         """The pressure on the models behind; tell it of calls that this cache does not make."""
         return self._engine.load
