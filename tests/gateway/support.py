@@ -116,7 +116,7 @@ def gateway_over(config: Config, cache: AsyncCache, model_url: str) -> Iterator[
     config.settings.upstream.base_url = model_url
     app = create_app(config, cache)
     with running(app) as url, urllib3.PoolManager(retries=False, maxsize=64) as pool:
-        gateway = Gateway(url, model_url, cache, lambda: app.state.chat.idle, pool)
+        gateway = Gateway(url, model_url, cache, lambda: app.state.calls.idle, pool)
         try:
             yield gateway
         finally:

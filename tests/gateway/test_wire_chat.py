@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from likewise.errors import RequestError
-from likewise.gateway.wire.chat import ChatCall, read_chat
+from likewise.gateway.wire.chat import read_chat
+from likewise.gateway.wire.dialect import Call
 
 from .support import chat
 
 
-def read(body: object, headers: dict[str, str] | None = None, tenant: str = "t") -> ChatCall:
+def read(body: object, headers: dict[str, str] | None = None, tenant: str = "t") -> Call:
     """Return a chat request, read."""
     call = read_chat(json.dumps(body).encode(), headers or {}, tenant=tenant)
     assert call is not None

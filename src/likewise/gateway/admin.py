@@ -13,10 +13,11 @@ from likewise.aio import AsyncCache
 from likewise.category import check_name
 from likewise.errors import ConfigError, LikewiseError, RequestError
 from likewise.gateway.client import ClientGone, read_body, send_json, send_whole
-from likewise.gateway.errors import error_body, refused_websocket, send_error
+from likewise.gateway.errors import refused_websocket, send_error
 from likewise.gateway.pool import Pool
 from likewise.gateway.siblings import Answers, Siblings
-from likewise.gateway.wire.chat import parse_json
+from likewise.gateway.wire.dialect import parse_json
+from likewise.gateway.wire.shape import openai_error
 
 _MAX_BODY_BYTES = 64 * 1024
 
@@ -188,5 +189,5 @@ async def _json(request: Request) -> Any:
 
 
 async def _refuse(send: Send, status: int, message: str) -> None:
-    body = error_body(message, status=status, code="admin")
+    body = openai_error(message, status=status, code="admin")
     await send_whole(send, status, [(b"content-type", b"application/json")], body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from likewise.aio import AsyncCache
 from likewise.config import Config
 from likewise.durations import seconds
 from likewise.gateway.admin import Admin
-from likewise.gateway.chat import ChatEndpoint
-from likewise.gateway.errors import error_body
+from likewise.gateway.answering import Answering
+from likewise.gateway.calls import Calls
+from likewise.gateway.endpoint import Endpoint
 from likewise.gateway.feedback import PATH as FEEDBACK_PATH
 from likewise.gateway.feedback import FeedbackEndpoint
 from likewise.gateway.log import EventLog
@@ -29,25 +30,26 @@ from likewise.gateway.proxy import Proxy
 from likewise.gateway.reload import Follower
 from likewise.gateway.scrape import Scraper
 from likewise.gateway.siblings import Siblings, page_of
-from likewise.gateway.wire.chat import PATH
+from likewise.gateway.wire import DIALECTS
+from likewise.gateway.wire.shape import openai_error
 
 _HOUSEKEEPING_S = 10.0
 
 
 class _Gateway(Starlette):
-    """Takes the one path that is asked all the time without looking for it."""
+    """Takes the paths that are asked all the time without looking for them."""
 
-    chat: ASGIApp
+    endpoints: Mapping[str, ASGIApp]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if (
             scope["type"] == "http"
-            and scope["path"] == PATH
+            and (endpoint := self.endpoints.get(scope["path"])) is not None
             and scope["method"] == "POST"
             and not scope.get("root_path")
         ):
-            await self.chat(scope, receive, send)
+            await endpoint(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -57,8 +59,8 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
 
     ``siblings`` are the other workers of the same gateway, for all of which it answers then.
 
-    ``app.state.chat`` is its chat endpoint; ``app.state.end`` is told when the server begins to
-    shut down, and how long answers may take to begin and to end.
+    ``app.state.calls`` are its calls to the model; ``app.state.end`` is told when the server
+    begins to shut down, and how long answers may take to begin and to end.
 
     Raises:
         ConfigError: No upstream is configured.
@@ -72,16 +74,28 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         log = cache.engine.listener = EventLog(path, texts=texts, engine=cache.engine)
     metrics = Metrics(cache.engine, pool)
     proxy = Proxy(pool)
-    chat = ChatEndpoint(
+    calls = Calls(
         cache=cache,
         pool=pool,
-        proxy=proxy,
         settings=settings.gateway,
         stream_usage=settings.upstream.stream_usage,
         prices=config.prices,
         metrics=metrics,
         log=log,
     )
+    answering = Answering(
+        cache=cache, pool=pool, calls=calls, settings=settings.gateway, metrics=metrics, log=log
+    )
+    endpoints = [
+        Endpoint(
+            dialect,
+            answering=answering,
+            pool=pool,
+            proxy=proxy,
+            max_body_bytes=settings.gateway.max_body_bytes,
+        )
+        for dialect in DIALECTS
+    ]
     every_s = seconds(settings.load.metrics_every, what="load.metrics_every")
     scraper = Scraper(pool.replicas, cache.load, every_s=every_s)
     ready = False
@@ -105,7 +119,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
-            await chat.drain()
+            await calls.drain()
             if siblings is not None:
                 await siblings.close()
             await pool.close()
@@ -127,14 +141,14 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
 
     async def unknown(request: Request, _: Exception) -> Response:
         msg = f"the gateway has no {request.method} {request.url.path}; models are under /v1"
-        body = error_body(msg, status=404, code="unknown_url")
+        body = openai_error(msg, status=404, code="unknown_url")
         return Response(body, status_code=404, media_type="application/json")
 
     admin = Admin(cache, pool, key=settings.gateway.admin_key, siblings=siblings)
     app = _Gateway(
         exception_handlers={404: unknown, 405: unknown},
         routes=[
-            Route(PATH, chat, methods=["POST"]),
+            *(Route(endpoint.path, endpoint, methods=["POST"]) for endpoint in endpoints),
             Route(FEEDBACK_PATH, FeedbackEndpoint(cache), methods=["POST"]),
             Route("/healthz", _healthz),
             Route("/readyz", readyz),
@@ -144,7 +158,8 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         ],
         lifespan=lifespan,
     )
-    app.chat = app.state.chat = chat
+    app.endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+    app.state.calls = calls
     app.state.end = pool.end
     return app
 

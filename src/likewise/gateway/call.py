@@ -19,7 +19,7 @@ from likewise.gateway.flight import Flight, Head
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import PAUSE_S, Pool, Replica, Turn
 from likewise.gateway.upstream import response_headers
-from likewise.gateway.wire.chat import PATH, ChatCall
+from likewise.gateway.wire.dialect import Call
 from likewise.gateway.wire.sse import Splitter
 from likewise.load import NO_ANSWER, TOO_MANY, Load
 from likewise.scope import digest_of
@@ -72,7 +72,7 @@ class ModelCall:
             could not be replayed whole.
     """
 
-    call: ChatCall
+    call: Call
     scope: Scope
     pool: Pool
     load: Load
@@ -88,7 +88,11 @@ class ModelCall:
         call = self.call
         options = call.body.get("stream_options") or {}
         added = (
-            self.add_usage and call.stream and not call.include_usage and isinstance(options, dict)
+            self.add_usage
+            and call.dialect.asks_for_usage
+            and call.stream
+            and not call.include_usage
+            and isinstance(options, dict)
         )
         self.brings_usage = added or call.include_usage
         self._body = call.raw or msgspec.json.encode(call.body)
@@ -192,7 +196,8 @@ class ModelCall:
         headers["content-type"] = "application/json"
         headers["accept-encoding"] = "identity"
         query = self.scope.get("query_string", b"").decode("latin-1")
-        path = f"{PATH}?{query}" if query else PATH
+        path = self.call.dialect.path
+        path = f"{path}?{query}" if query else path
         return await replica.upstream.send("POST", path, headers, self._body)
 
     async def _pass_on(
@@ -216,7 +221,7 @@ class ModelCall:
         """Return what tells the conversation: the caller's word for it, or how it begins."""
         body, request = self.call.body, self.call.request
         named = body.get("prompt_cache_key")
-        parts = [named] if isinstance(named, str) else body.get("messages", [])[:2]
+        parts = [named] if isinstance(named, str) else self.call.dialect.beginning(body)
         begins = msgspec.json.encode(parts, order="sorted").decode()
         return digest_of("session", request.scope.tenant, request.scope.model, begins)
 

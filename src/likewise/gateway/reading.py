@@ -8,8 +8,9 @@ import msgspec
 from starlette.types import Scope
 
 from likewise.gateway.client import header_map
-from likewise.gateway.wire.chat import ChatCall, read_chat
+from likewise.gateway.wire.chat import CHAT
 from likewise.gateway.wire.controls import SPEAKING
+from likewise.gateway.wire.dialect import Call, Dialect
 from likewise.recent import Recent
 from likewise.scope import digest_of, tenant_of
 
@@ -27,8 +28,8 @@ _IDENTITY_HEADERS = (
 """Headers that say who asks. All go to the model, which may answer by any of them."""
 
 _ENCODING = "content-encoding"
-_READ = frozenset(name.encode() for name in (*_IDENTITY_HEADERS, *SPEAKING, _ENCODING))
-"""The headers that are read at all; a request is known again by these, its query and its body."""
+_READ = (*_IDENTITY_HEADERS, *SPEAKING, _ENCODING)
+"""The headers that are read in any protocol."""
 
 _MOST_BYTES = 32 * 1024 * 1024
 _PER_BYTE, _EACH = 8, 2_000
@@ -46,19 +47,22 @@ class Reading(msgspec.Struct):
         known: Whether it was known.
     """
 
-    call: ChatCall | None
+    call: Call | None
     key: Key
     known: bool
 
 
 class Reader:
-    """Reads chat requests, and remembers those that it is told are worth it.
+    """Reads the requests of one protocol, and remembers those that it is told are worth it.
 
     Who is answered from cache has often sent the same bytes before: they need not be read twice.
+    A request is known again by its body, its query, and the headers that are read at all.
     """
 
-    def __init__(self) -> None:
-        self._recent: Recent[Key, ChatCall] = Recent(_MOST_BYTES)
+    def __init__(self, dialect: Dialect = CHAT) -> None:
+        self._dialect = dialect
+        self._read = frozenset(name.encode() for name in (*_READ, *dialect.identity_headers))
+        self._recent: Recent[Key, Call] = Recent(_MOST_BYTES)
 
     def read(self, scope: Scope, body: bytes) -> Reading:
         """Return what a request says.
@@ -66,7 +70,8 @@ class Reader:
         Raises:
             RequestError: The body is not JSON, or a control for the cache is wrong.
         """
-        found = [(name, value) for name, value in scope["headers"] if name.lower() in _READ]
+        read = self._read
+        found = [(name, value) for name, value in scope["headers"] if name.lower() in read]
         query: bytes = scope.get("query_string", b"")
         key = body, query, tuple(found)
         call = self._recent.of(key)
@@ -76,7 +81,7 @@ class Reader:
         headers = header_map(found)
         if headers.get(_ENCODING, "identity") == "identity":
             tenant = tenant_in(headers)
-            call = read_chat(body, headers, tenant=tenant, query=query.decode("latin-1"))
+            call = self._dialect.read(body, headers, tenant=tenant, query=query.decode("latin-1"))
         return Reading(call, key, known=False)
 
     def remember(self, reading: Reading) -> None:
