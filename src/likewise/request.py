@@ -60,6 +60,8 @@ class Request(_Room):
         temperature: Sampling temperature when the caller set one.
         system: The system prompt, for rules.
         path: The path the request came in on, for rules.
+        stateful: Whether its answer depends on, or becomes part of, what the model's server holds:
+            such a request is neither answered from cache nor kept.
     """
 
     question: str = field(repr=False)
@@ -70,3 +72,4 @@ class Request(_Room):
     temperature: float | None = None
     system: str = field(default="", repr=False)
     path: str = ""
+    stateful: bool = False

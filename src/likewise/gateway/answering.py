@@ -91,7 +91,7 @@ class Answering:
         """Return what the exact tier says, and the body of an answer that is at hand."""
         engine = self._cache.engine
         decision = engine.guarded(lookup, engine.exact)
-        if call.stream or not isinstance(decision, Hit):
+        if call.stream or call.echo or not isinstance(decision, Hit):
             return decision, None
         held = engine.at_hand(lookup, decision)
         body = None if held is None else ready(held, call.dialect, self._settings.usage_on_hit)

@@ -33,12 +33,14 @@ class Shared:
     """A call under way that others may join.
 
     ``entry_id`` is that of the entry its answer becomes, ``None`` when it is not to be kept;
-    ``brings_usage`` says whether the model was asked for a stream's usage.
+    ``brings_usage`` says whether the model was asked for a stream's usage, ``echo`` what its answer
+    repeats of the request.
     """
 
     flight: Flight
     entry_id: str | None
     brings_usage: bool
+    echo: dict[str, Any]
 
 
 class Calls:
@@ -103,7 +105,7 @@ class Calls:
     ) -> tuple[Shared, Listener]:
         """Join the call that is under way for the same question, or begin one."""
         found = self._shared.get(lookup.key) if shares else None
-        if found is not None and found.flight.joinable:
+        if found is not None and found.flight.joinable and found.echo == call.echo:
             self._metrics.shared()
             return found, found.flight.join()
         keep = shares or (
@@ -114,7 +116,7 @@ class Calls:
             call, scope, decision.category, add_usage=self._stream_usage and keep
         )
         flight = self._depart(call, lookup, model_call, entry_id)
-        begun = Shared(flight, entry_id, model_call.brings_usage)
+        begun = Shared(flight, entry_id, model_call.brings_usage, call.echo)
         if shares:
             self._shared[lookup.key] = begun
         return begun, flight.join()
@@ -181,7 +183,11 @@ class Calls:
                 self._metrics.refused()
                 return
             await self._cache.try_keep(
-                call.request, answer, provenance=provenance, entry_id=entry_id, sources=sources
+                call.request,
+                call.dialect.kept(answer),
+                provenance=provenance,
+                entry_id=entry_id,
+                sources=sources,
             )
 
         return self._launch(lookup, model_call, land)

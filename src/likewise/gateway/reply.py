@@ -60,6 +60,8 @@ class Reply:
     async def send_answer(self, answer: dict[str, Any], send: Send) -> None:
         """Send a whole answer, as one body or as a stream."""
         call = self.call
+        if call.echo:
+            answer = {**answer, **call.echo}
         if not call.stream:
             await send_whole(send, 200, [JSON, *self.headers], msgspec.json.encode(answer))
             return

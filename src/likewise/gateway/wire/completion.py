@@ -7,22 +7,18 @@ are carried along both ways.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from likewise.gateway.wire.sse import DONE, data_of, event_of
+from likewise.gateway.wire.sse import DONE, data_of, event_of, objects_of, pieces_of
 
 JsonObject = dict[str, Any]
 
 _FINISHED = ("stop", "tool_calls", "function_call")
 _WHOLE_VALUES = ("role", "type", "id", "object", "model", "finish_reason")
 """Texts that a delta repeats rather than continues."""
-
-_PIECE = re.compile(r"\S*\s*\S*\s*\S*\s*", re.DOTALL)
-"""A stored text is replayed about three words a chunk."""
 
 
 def why_not_keep(completion: object) -> str | None:
@@ -64,24 +60,15 @@ def from_stream(events: Sequence[bytes], *, needs_done: bool = True) -> JsonObje
 
     Without ``needs_done`` a stream in which every choice is finished is whole as well.
     """
+    read = objects_of(events)
+    if read is None:
+        return None
+    chunks, done = read
     result: JsonObject = {}
     choices: dict[int, JsonObject] = {}
-    done = False
-    for event in events:
-        data = data_of(event)
-        if data is None:
-            continue
-        if data.strip() == DONE:
-            done = True
-            continue
-        try:
-            chunk = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
-            return None
-        if not isinstance(chunk, dict) or chunk.get("error"):
-            return None
+    for chunk in chunks:
         deltas = chunk.pop("choices", None) or []
-        if not isinstance(deltas, list) or not all(map(_is_delta, deltas)):
+        if chunk.get("error") or not isinstance(deltas, list) or not all(map(_is_delta, deltas)):
             return None
         for choice in deltas:
             _merge_choice(choices, choice)
@@ -215,7 +202,7 @@ def _deltas(message: JsonObject) -> Iterator[JsonObject]:
             opening[name] = value
     yield opening
     for name in sorted(texts, key=lambda name: name == "content"):  # reasoning goes first
-        yield from ({name: piece} for piece in _pieces(texts[name]))
+        yield from ({name: piece} for piece in pieces_of(texts[name]))
     for index, call in enumerate(calls):
         yield from _call_deltas(index, call)
 
@@ -227,12 +214,8 @@ def _call_deltas(index: int, call: JsonObject) -> Iterator[JsonObject]:
         return
     opening = {**call, "function": {**function, "arguments": ""}}
     yield {"tool_calls": [{**opening, "index": index}]}
-    for piece in _pieces(function["arguments"]):
+    for piece in pieces_of(function["arguments"]):
         yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
-
-
-def _pieces(text: str) -> Iterator[str]:
-    return (piece for piece in _PIECE.findall(text) if piece)
 
 
 def _chunk(

@@ -37,6 +37,7 @@ class Call:
         include_usage: Whether the stream is to end with the usage, where that is asked for.
         body: What goes to the model when the cache has no answer.
         raw: The same as the client wrote it; ``None`` when something was taken out.
+        echo: What an answer repeats of the request although it is no part of its identity.
     """
 
     dialect: Dialect
@@ -45,6 +46,7 @@ class Call:
     include_usage: bool
     body: JsonObject = field(repr=False)
     raw: bytes | None = field(default=None, repr=False)
+    echo: JsonObject = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,10 @@ class Dialect(ABC):
     error_body: ClassVar[Shape] = staticmethod(openai_error)
     """Makes the body of an error, which is JSON in every dialect."""
 
+    echoes: ClassVar[Mapping[str, object]] = {}
+    """Fields that an answer repeats and that are no identity, with what stands in their place in an
+    answer that is kept: each request is told its own."""
+
     asks_for_usage: ClassVar[bool] = False
     """Whether a stream tells the usage only when ``stream_options`` ask for it."""
 
@@ -127,7 +133,14 @@ class Dialect(ABC):
             include_usage=isinstance(options, dict) and options.get("include_usage") is True,
             body=body,
             raw=raw,
+            echo={name: body[name] for name in self.echoes if body.get(name)},
         )
+
+    def kept(self, answer: JsonObject) -> JsonObject:
+        """Return an answer as it is stored: without what it repeats of one request."""
+        if not self.echoes:
+            return answer
+        return {name: self.echoes.get(name, value) for name, value in answer.items()}
 
     @abstractmethod
     def request_of(self, body: JsonObject, around: Around) -> Request | None:
