@@ -27,8 +27,9 @@ from likewise.gateway.wire.dialect import Call, Dialect
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
 
-_FAILURES = frozenset({500, 502, 503, 504})
-"""What RFC 5861 counts as an error of the model; its refusal for load is a choice of its own."""
+_FAILURES = frozenset({500, 502, 503, 504, 529})
+"""What RFC 5861 counts as an error of the model, and Anthropic's word for one that is overloaded;
+its refusal for load is a choice of its own."""
 
 _LIMITED = 429
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _BODY_HEADERS = frozenset({"content-type", "accept-encoding", "content-encoding", "cache-control"})
 """Headers of a request that stop being true when its body is read and its answer stored."""
 
-_ELSEWHERE = frozenset({502, 503})
+_ELSEWHERE = frozenset({502, 503, 529})
 """Answers for which another replica is asked: this one did not do the work."""
 
 _DOWN = frozenset({502, 503, 504})
@@ -106,8 +106,8 @@ class ModelCall:
     async def fly(self, flight: Flight) -> None:
         """Make the call and tell ``flight`` of what arrives; events are told one by one.
 
-        A replica that cannot be reached, or says 502 or 503, is passed over while there is another
-        one; after a refusal for load the call waits for its turn again, up to the longest wait.
+        A replica that cannot be reached, or says 502, 503 or 529, is passed over while there is
+        another one; after a refusal for load the call waits for its turn again, up to the longest wait.
 
         Raises:
             UpstreamError: It failed or broke off, or there was no turn in time.
