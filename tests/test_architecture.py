@@ -14,7 +14,18 @@ VALUES = [
     "errors", "durations", "slots", "eviction", "scope", "answers", "entry", "request", "guards",
     "category", "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
 ]  # fmt: skip
-OUTER = {"gateway", "cli", "bench", "demo", "mock_llm", "replay", "advise", "transfer", "__main__"}
+OUTER = {
+    "gateway",
+    "dashboard",
+    "cli",
+    "bench",
+    "demo",
+    "mock_llm",
+    "replay",
+    "advise",
+    "transfer",
+    "__main__",
+}
 NO_IO = {
     "aiohttp", "asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "onnxruntime",
     "os", "pathlib", "random", "shutil", "socket", "sqlite3", "starlette", "subprocess",
@@ -24,9 +35,9 @@ INNER_ORDER = [
     *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
     "freshness", "classify", "index", "stores", "schema", "config", "overrides", "vectors", "pools",
     "archive", "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts",
-    "upkeep", "rowreader", "rebuild", "reembedding", "following", "filling", "learn", "teaching",
-    "lookup", "beginning", "fetching", "gatekeeper", "neighbours", "keeping", "accounts", "engine",
-    "opening", "explain", "front", "aio", "cache",
+    "upkeep", "rowreader", "rebuild", "following", "filling", "reembedding", "learn", "teaching",
+    "lookup", "policybook", "beginning", "fetching", "gatekeeper", "neighbours", "keeping",
+    "accounts", "engine", "opening", "explain", "front", "aio", "cache",
 ]  # fmt: skip
 
 

@@ -152,14 +152,14 @@ def test_policies_in_the_store_are_in_force_everywhere(fleet: Fleet) -> None:
     near, stored = "how do I undo the git commit", "how do I undo a git commit"
     one.store(stored, "git revert", category="loose")
     eventually(lambda: hit(two, near))
-    policy = engine(one).override("loose", {"similarity_threshold": 0.999})
+    policy = engine(one).book.override("loose", {"similarity_threshold": 0.999})
     assert policy.similarity_threshold == 0.999
     eventually(lambda: not hit(two, near))
     assert not hit(one, near)
     (three,) = fleet(1)
     assert hit(three, stored)
     assert not hit(three, near)
-    assert engine(one).override("loose", None) == LOOSE
+    assert engine(one).book.override("loose", None) == LOOSE
     for cache in (one, two, three):
         eventually(partial(hit, cache, near))
 
@@ -175,9 +175,9 @@ def test_a_policy_that_is_wrong_is_refused(fleet: Fleet) -> None:
         ({"error_budget": 3.0}, "error_budget"),
     ):
         with pytest.raises(ConfigError, match=said):
-            engine(one).override("loose", settings)
+            engine(one).book.override("loose", settings)
     with pytest.raises(ConfigError, match="category name"):
-        engine(one).override("No Such", {})
+        engine(one).book.override("No Such", {})
     assert engine(one).force.policies.of("loose") == LOOSE
     assert engine(one).store.memo("policies") is None
 
@@ -338,12 +338,12 @@ def test_closing_ends_the_following(url: str) -> None:
 def test_what_was_revoked_stays_revoked_whatever_else_is_put(fleet: Fleet) -> None:
     """Another policy, or the file's again, does not bring its epoch back."""
     (one,) = fleet(1)
-    engine(one).override("loose", {"ttl": "2h"})
+    engine(one).book.override("loose", {"ttl": "2h"})
     engine(one).revoke("loose")
     assert engine(one).force.policies.of("loose").epoch == 1
     assert engine(one).force.policies.of("loose").ttl_s == 7200, "all else is as it was"
-    assert engine(one).override("loose", {"ttl": "1h"}).epoch == 1
-    assert engine(one).override("loose", None).epoch == 1
+    assert engine(one).book.override("loose", {"ttl": "1h"}).epoch == 1
+    assert engine(one).book.override("loose", None).epoch == 1
     engine(one).revoke("loose")
     (two,) = fleet(1)
     assert engine(two).force.policies.of("loose").epoch == 2
@@ -401,7 +401,7 @@ def test_what_goes_between_store_and_index_is_not_indexed(
 def test_a_very_long_life_is_no_matter(fleet: Fleet) -> None:
     """It is kept whole, and a purge finds it."""
     (one,) = fleet(1)
-    engine(one).override("loose", {"ttl": None})
+    engine(one).book.override("loose", {"ttl": None})
     kept = one.store("q", "a", category="loose", ttl=1e16)
     assert kept is not None
     assert hit(one, "q")

@@ -108,9 +108,10 @@ class AsyncCache(Front):
             return hit.with_answer(decode_answer(held.answer), held.provenance)
         if self._patience.allow():
             try:
-                fetched = await asyncio.wait_for(
-                    self._run(self._reads, self._engine.fetch, lookup, hit), _FETCH_S
-                )
+                with lookup.meter.step("fetch"):
+                    fetched = await asyncio.wait_for(
+                        self._run(self._reads, self._engine.fetch, lookup, hit), _FETCH_S
+                    )
             except TimeoutError as error:
                 self._patience.record_failure()
                 self._engine.faults.report(hit.category, "slow-store", error)
@@ -229,7 +230,7 @@ class AsyncCache(Front):
 
     async def override(self, name: str, settings: Mapping[str, Any] | None) -> Category:
         """See ``Engine.override``."""
-        return await self._run(self._writes, self._engine.override, name, settings)
+        return await self._run(self._writes, self._engine.book.override, name, settings)
 
     async def revoke(self, category: str) -> int:
         """See ``Engine.revoke``."""

@@ -129,6 +129,10 @@ class Catalog:
         partition = self._partitions.get((scope, category))
         return [] if partition is None else partition.search(vector, floor=floor, usable=usable)
 
+    def records(self) -> list[Record]:
+        """Return every entry's record, in no order that means anything."""
+        return self._records.all()
+
     def questions(self) -> list[tuple[str, str]]:
         """Return the category and the question of every entry."""
         return [(record.category, record.question) for record in self._records.all()]
@@ -237,6 +241,23 @@ class Catalog:
     def select(self, wanted: Callable[[Record], bool]) -> list[str]:
         """Return the entries for which ``wanted`` holds."""
         return [r.entry_id for r in self._records.all() if wanted(r)]
+
+    def around(
+        self, vector: Vectors, *, floor: float, most: int, category: str = ""
+    ) -> list[Match]:
+        """Return up to ``most`` entries from ``floor`` up in all scopes, nearest first.
+
+        Of one ``category``, or of all. It takes a search of every partition: not for requests.
+
+        Raises:
+            StoreError: The server of a remote index failed.
+        """
+        found: list[Match] = []
+        for (_, name), partition in list(self._partitions.items()):
+            if name == category or not category:
+                found += partition.within(vector, floor=floor, most=most)
+        found.sort(key=lambda match: match[1], reverse=True)
+        return found[:most]
 
     def counts(self) -> dict[str, int]:
         """Return the number of entries of each category."""

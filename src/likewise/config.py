@@ -217,6 +217,16 @@ class IndexSettings(msgspec.Struct, kw_only=True):
     snapshot_every: Duration = "5m"
 
 
+class TelemetrySettings(msgspec.Struct, kw_only=True):
+    """Where traces go, and in which form log lines are written."""
+
+    traces: Literal["off", "otlp", "console"] = "off"
+    endpoint: str | None = None
+    sample: Share = 1.0
+    service: str = "likewise"
+    logs: Literal["text", "json"] = "text"
+
+
 class LedgerSettings(msgspec.Struct, kw_only=True):
     """How costs and savings are weighed, and what follows."""
 
@@ -254,6 +264,7 @@ class Settings(msgspec.Struct, kw_only=True):
     load: LoadSettings = msgspec.field(default_factory=LoadSettings)
     gateway: GatewaySettings = msgspec.field(default_factory=GatewaySettings)
     ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
+    telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     prices: dict[str, PriceSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, str | int] = msgspec.field(default_factory=dict)
 

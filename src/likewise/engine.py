@@ -15,7 +15,6 @@ belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, `
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,7 +28,7 @@ from likewise.accounts import Accounts
 from likewise.adaptive import STEADY, Adapting, longest_delay_s
 from likewise.beginning import begin
 from likewise.catalog import Catalog
-from likewise.category import DEFAULT, Category, check_name
+from likewise.category import DEFAULT, Category
 from likewise.classify import Classifier
 from likewise.classify.nearest import Nearest
 from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
@@ -57,13 +56,7 @@ from likewise.load import Load, LoadTerms
 from likewise.lookup import InForce, Lookup
 from likewise.naming import Namer, Naming
 from likewise.neighbours import Neighbours
-from likewise.overrides import (
-    POLICIES_MEMO,
-    check_override,
-    decode,
-    encode,
-    overridden,
-)
+from likewise.overrides import POLICIES_MEMO
 from likewise.policy import (
     Bypass,
     Candidate,
@@ -77,10 +70,10 @@ from likewise.policy import (
     exact_only_of,
     threshold_of,
 )
-from likewise.pools import Room, room_of
+from likewise.policybook import PolicyBook
 from likewise.rebuild import Progress
 from likewise.receipts import Receipt, Receipts
-from likewise.reembedding import reembed
+from likewise.reembedding import Reembedder
 from likewise.request import Request
 from likewise.rowreader import RowReader
 from likewise.snapshots import Snapshots
@@ -94,9 +87,6 @@ from likewise.vectors import VectorMemo
 logger = logging.getLogger("likewise")
 
 D = TypeVar("D", Decision, Decision | None)
-
-_RETRY_S, _MOST_RETRY_S = 1.0, 60.0
-"""Between attempts to embed anew."""
 
 _JOIN_S = 5.0
 """How long closing waits for who follows the store."""
@@ -175,20 +165,16 @@ class Engine:
         self.store = store
         self.embedder = embedder
         self.max_entries, self.max_bytes = max_entries, max_bytes
-        self.configured = policies
-        """The policies of the configuration, over which those of the store are put."""
-        self.overrides = decode(store.memo(POLICIES_MEMO))
-        """What the store says of some categories."""
-        policies = overridden(policies, self.overrides)
+        self.book = PolicyBook(store, policies, max_entries=max_entries, max_bytes=max_bytes)
+        """The policies in force, and where to put others in force."""
+        policies = self.book.policies
         self.force = InForce(policies, sources, adapting=adapting)
         self.clock = clock
         self.load = Load(load, clock=time.monotonic if clock is time.time else clock)
         self.stats = Stats()
         self._embed_usd = embed_usd
         self.faults = Faults(self.stats)
-        self.namer = Namer(
-            policies, classifiers, nearest, sure=sure, coarse=coarse, faults=self.faults
-        )
+        namer = Namer(policies, classifiers, nearest, sure=sure, coarse=coarse, faults=self.faults)
         sketcher = sketcher_of(embedder) if gated else None
         self.remote = None if index is None else self._reached(index)
         """The index on a server, if there is one."""
@@ -199,7 +185,12 @@ class Engine:
             remote=self.remote,
         )
         self.gate = None if sketcher is None else Gate(sketcher, self.catalog)
-        self.room = room_of(policies, max_entries=max_entries, max_bytes=max_bytes)
+        self.book.open(
+            self.force,
+            namer,
+            self.faults,
+            lambda: None if self.gate is None else self.gate.forget(),
+        )
         self.receipts = Receipts()
         self._vectors = VectorMemo(embedder)
         self.upkeep = Upkeep(
@@ -208,13 +199,15 @@ class Engine:
             stats=self.stats,
             faults=self.faults,
             clock=clock,
-            room=lambda: self.room,
+            room=lambda: self.book.room,
             grace_of=self._grace_of,
             forgotten=self._forgotten,
         )
         self.changes = Changes()
         if (known := store.memo(CHANGES_MEMO)) is not None:
             self.changes.load(known)
+        self.timed = False
+        """Whether the steps of each lookup are timed, for a trace."""
         self.audits_aside = False
         """Whether the front door audits hits off the caller's path; else an audit is a miss."""
         self.force.judging = self._briefed(
@@ -275,7 +268,6 @@ class Engine:
             force=self.force,
             terms=ledger,
         )
-        self._overriding = threading.Lock()
         sketches = None if sketcher is None else sketcher.sketch
         self.following = Following(
             store=store,
@@ -291,9 +283,6 @@ class Engine:
             memos=(PURGED_MEMO, POLICIES_MEMO),
         )
         self._follows = follow and store.shared
-        self._reembeds = reembeds
-        self._reembedding: threading.Thread | None = None
-        self._ending = threading.Event()
         self.filling = Filling(
             store=store,
             catalog=self.catalog,
@@ -312,6 +301,14 @@ class Engine:
             faults=self.faults,
             clock=clock,
         )
+        self._reembedder = Reembedder(
+            store=store,
+            embedder=embedder,
+            filling=self.filling,
+            refresh=self.following.refresh,
+            faults=self.faults,
+        )
+        self._reembeds = reembeds
         self.filling.fill(mark, progress, aside=aside, filled=self._filled)
 
     # -- a lookup ---------------------------------------------------------------------------------
@@ -325,7 +322,10 @@ class Engine:
         """
         if pressure is None:
             pressure = self.load.of(request.scope.model)
-        return begin(request, self.namer, self.force, dry=dry, pressure=pressure)
+        lookup = begin(request, self.book.namer, self.force, dry=dry, pressure=pressure)
+        if self.timed:
+            lookup.meter.steps = []
+        return lookup
 
     def exact(self, lookup: Lookup) -> Decision | None:
         """Decide by equality to the letter; ``None`` when meaning may still make it a hit."""
@@ -358,7 +358,7 @@ class Engine:
         """Return whether ``semantic`` has to embed the question, which takes a while."""
         naming = lookup.naming
         if naming is None and not self._tells(lookup.request):
-            naming = self.namer.otherwise
+            naming = self.book.namer.otherwise
         return naming is None or any(self.catalog.holds(lookup.scope, n) for n in naming.places)
 
     def semantic(self, lookup: Lookup) -> Decision:
@@ -379,7 +379,7 @@ class Engine:
         """Return the lookup with its category named, and what nearness in meaning decides."""
         request = lookup.request
         if lookup.naming is None and not self._tells(request):
-            lookup = self._under(lookup, self.namer.otherwise)
+            lookup = self._under(lookup, self.book.namer.otherwise)
         if lookup.naming is not None and not self._near.holds(lookup):
             return lookup, self._decide(lookup, [])
         if not self.embedder.fits(request.question):
@@ -389,7 +389,8 @@ class Engine:
             return turned_away
         started = time.perf_counter()
         try:
-            vector = self._vectors.of(request.question)
+            with lookup.meter.step("embed"):
+                vector = self._vectors.of(request.question)
         except EmbedderError as error:
             self.faults.report(lookup.policy.name, "embedder", error)
             self._decide(lookup, [])  # leaves a receipt
@@ -397,7 +398,7 @@ class Engine:
         finally:
             lookup.meter.embed_s = time.perf_counter() - started
         if lookup.naming is None:
-            lookup = self._under(lookup, self.namer.by_examples(request.question, vector))
+            lookup = self._under(lookup, self.book.namer.by_examples(request.question, vector))
             self._count_naming(lookup)
         try:
             decision = self._compared(lookup, vector)
@@ -417,11 +418,12 @@ class Engine:
         near: list[Candidate] = []
         try:
             if lookup.naming is not None or self.catalog.categories(lookup.scope):
-                coarse = keeper.look(lookup)
+                with lookup.meter.step("gate"):
+                    coarse = keeper.look(lookup)
                 if coarse is None or not coarse.closed:
                     return None
                 near = [coarse.candidate()]
-            naming = lookup.naming or keeper.seeming(lookup, self.namer)
+            naming = lookup.naming or keeper.seeming(lookup, self.book.namer)
         except EmbedderError:
             return None  # a question that cannot be read: embedding says so
         if naming is None:
@@ -444,9 +446,14 @@ class Engine:
         policy = self.in_force(lookup)
         lookup = msgspec.structs.replace(lookup, policy=policy)
         floor = threshold_of(request, policy)
-        if policy.probability_threshold is None:
-            return self._decide(lookup, self._near.candidates(lookup, vector, floor))
-        decision = self._decide(lookup, self._near.judged(lookup, vector, floor))
+        judged = policy.probability_threshold is not None
+        search = self._near.judged if judged else self._near.candidates
+        with lookup.meter.step("nearest"):
+            near = search(lookup, vector, floor)
+        with lookup.meter.step("decide"):
+            decision = self._decide(lookup, near)
+        if not judged:
+            return decision
         if self.force.teaching is None or lookup.dry or not isinstance(decision, Hit):
             return decision
         return self.force.teaching.audit(lookup.pair, lookup.id, decision, aside=self.audits_aside)
@@ -468,14 +475,14 @@ class Engine:
             return lookup
         question = lookup.request.question
         if not self._tells(lookup.request) or not self.embedder.fits(question):
-            return self._under(lookup, self.namer.otherwise)
+            return self._under(lookup, self.book.namer.otherwise)
         try:
             vector = self._vectors.of(question)
         except Exception as error:
             kind = "embedder" if isinstance(error, EmbedderError) else "internal"
             self.faults.report(lookup.policy.name, kind, error)
             return lookup
-        return self._under(lookup, self.namer.by_examples(question, vector))
+        return self._under(lookup, self.book.namer.by_examples(question, vector))
 
     def finish(self, lookup: Lookup, decision: Decision) -> Decision:
         """Fetch a hit's answer from the store and count the decision."""
@@ -502,7 +509,10 @@ class Engine:
     def guarded(self, lookup: Lookup, step: Callable[[Lookup], D]) -> D | Miss:
         """Run a step; a fault of the cache's own becomes a miss."""
         try:
-            return step(lookup)
+            if lookup.meter.steps is None:
+                return step(lookup)
+            with lookup.meter.step(step.__name__):
+                return step(lookup)
         except Exception as error:
             self.faults.report(lookup.policy.name, "internal", error)
             if lookup.meter.receipt is None:
@@ -638,7 +648,7 @@ class Engine:
             "embedder": self.embedder.name,
             "index": {**self.catalog.sizes(), "to_embed_anew": self.filling.foreign},
             "load": self.load.report(),
-            "categories": self._accounts.by_category(self.room, others),
+            "categories": self._accounts.by_category(self.book.room, others),
         }
 
     def adopt(
@@ -658,61 +668,16 @@ class Engine:
         Raises:
             ConfigError: The verifier was fitted with another embedder; nothing has changed.
         """
-        with self._overriding:
-            in_force = overridden(policies, self.overrides)
-        room = room_of(in_force, max_entries=self.max_entries, max_bytes=self.max_bytes)
-        if judging is not self.force.judging and self.learner is None:
+        briefed = self.force.judging
+        if judging is not briefed and self.learner is None:
             briefed = self._briefed(judging)
             if briefed is not None:
                 briefed.learn(self.catalog.questions())
-            self.force.judging = briefed
+        self.book.adopt(policies, *classifiers, nearest=nearest, coarse=coarse, sure=sure)
+        self.force.judging = briefed
         self.force.sources = sources
         self.force.adapting = adapting
         self.load.terms = load
-        self.configured = policies
-        self.namer = Namer(
-            in_force,
-            classifiers,
-            nearest,
-            sure=sure,
-            coarse=coarse,
-            faults=self.faults,
-            before=self.namer,
-        )
-        self._enforce(in_force, room)
-
-    def override(
-        self, name: str, settings: Mapping[str, Any] | None, *, revoke: bool = False
-    ) -> Category:
-        """Put a policy in force for a category wherever the store is used; return what it is now.
-
-        Args:
-            name: The category.
-            settings: What ``categories`` of a configuration would say; ``None`` for what the
-                configuration does say. An epoch that was moved on never goes back.
-            revoke: Whether to move its epoch on, with all else as it is.
-
-        Raises:
-            ConfigError: A key or value is wrong; nothing has changed.
-            StoreError: The store could not keep it; nothing has changed.
-        """
-        with self._overriding:
-            known = decode(self.store.memo(POLICIES_MEMO))
-            before = known.pop(check_name(name), {})
-            if settings is not None:
-                known[name] = check_override(name, settings)
-            # What was revoked stays revoked, whatever else a policy says now.
-            epoch = max(before.get("epoch", 0), known.get(name, {}).get("epoch", 0))
-            if revoke:
-                epoch = 1 + max(epoch, self.force.policies.of(name).epoch)
-            if epoch > self.configured.of(name).epoch:
-                known[name] = {**known.get(name, before if revoke else {}), "epoch": epoch}
-            policies = overridden(self.configured, known)
-            room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
-            self.store.put_memo(POLICIES_MEMO, encode(known))
-            self.overrides = known
-            self._take_over(policies, room)
-        return policies.of(name)
 
     def revoke(self, category: str) -> int:
         """Let nothing be served that was stored of a category so far, by whoever uses the store.
@@ -725,19 +690,8 @@ class Engine:
         Raises:
             StoreError: The store failed; what is in it may still be served.
         """
-        self.override(category, None, revoke=True)
+        self.book.override(category, None, revoke=True)
         return self.upkeep.clear(category=category)
-
-    def _take_over(self, policies: Policies, room: Room) -> None:
-        """Put other policies in force, with rules and examples as they are."""
-        self.namer = self.namer.under(policies)
-        self._enforce(policies, room)
-
-    def _enforce(self, policies: Policies, room: Room) -> None:
-        self.force.policies = policies
-        self.room = room
-        if self.gate is not None:
-            self.gate.forget()
 
     def tidy(self) -> None:
         """Delete what has expired, save statistics and labels, follow other processes' labels."""
@@ -755,10 +709,9 @@ class Engine:
 
     def close(self) -> None:
         """Save the counters and what was learned, and close the store."""
-        self._ending.set()
+        self._reembedder.stop()
         self.following.stop()
-        if self._reembedding is not None:
-            self._reembedding.join(_JOIN_S)
+        self._reembedder.join(_JOIN_S)
         self.filling.close()
         self.upkeep.flush()
         self._save_changes()
@@ -822,45 +775,7 @@ class Engine:
         if self._follows:
             self.following.start()
         if self._reembeds and self.filling.foreign:
-            self._reembedding = threading.Thread(
-                target=self._reembed, name="likewise-reembedding", daemon=True
-            )
-            self._reembedding.start()
-
-    def _reembed(self) -> None:
-        """Embed anew what another embedder has embedded, while requests are served.
-
-        A store or an embedder that fails is asked again later: what is done is done.
-        """
-        self.filling.held = True
-        retry_s = _RETRY_S
-        while not self._reembedded():
-            if self._ending.wait(retry_s):
-                return
-            retry_s = min(2 * retry_s, _MOST_RETRY_S)
-        self.filling.held = False
-
-    def _reembedded(self) -> bool:
-        """Return whether all is embedded by this embedder now."""
-        logger.info("%d entries are embedded anew by %s", self.filling.foreign, self.embedder.name)
-        try:
-            counts = reembed(
-                self.store,
-                self.embedder,
-                progress=self.filling.reembedded,
-                done=self.following.refresh,
-                stop=self._ending.is_set,
-                gently=True,
-            )
-        except Exception as error:
-            kind = next(
-                (k for k, e in (("store", StoreError), ("embedder", EmbedderError))
-                 if isinstance(error, e)), "internal"
-            )  # fmt: skip
-            self.faults.report(DEFAULT, kind, error)
-            return False
-        logger.info("%d entries have been embedded anew", counts["embedded"])
-        return not self._ending.is_set()
+            self._reembedder.start()
 
     def _reached(self, index: RemoteIndex) -> Remote:
         try:
@@ -888,17 +803,8 @@ class Engine:
         """Take over a memo that another has kept."""
         if name == PURGED_MEMO:
             self._purged()
-        if name != POLICIES_MEMO:
-            return
-        try:
-            with self._overriding:
-                known = decode(self.store.memo(name))
-                policies = overridden(self.configured, known)
-                room = room_of(policies, max_entries=self.max_entries, max_bytes=self.max_bytes)
-                self.overrides = known
-                self._take_over(policies, room)
-        except ConfigError as error:
-            logger.error("the policies in the store are refused, the old ones stay: %s", error)
+        elif name == POLICIES_MEMO:
+            self.book.noted()
 
     def _briefed(self, judging: Judging | None) -> Judging | None:
         """Return a verifier, checked to be of this embedder; it is to be told what is stored."""
@@ -917,7 +823,7 @@ class Engine:
     def _tells(self, request: Request) -> bool:
         """Return whether examples are to say what kind of question this is."""
         return (
-            self.namer.nearest is not None
+            self.book.namer.nearest is not None
             and request.exact_only is None
             and not request.question.isspace()
             and bool(request.question)
@@ -946,7 +852,7 @@ class Engine:
             self.stats.add(naming.category, by_examples=1, **({"in_doubt": 1} if doubt else {}))
 
     def _name_of(self, request: Request) -> str:
-        naming = self.namer.at_once(request)
+        naming = self.book.namer.at_once(request)
         return DEFAULT if naming is None else naming.category
 
     def _decide(self, lookup: Lookup, candidates: Sequence[Candidate]) -> Decision:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -24,7 +26,27 @@ _MOST_CALM = 4_000
 """Policies held as a question or the ledger has changed them."""
 
 
+Step = tuple[str, int, int]
+"""A step's name, when it began and when it ended, in nanoseconds since the epoch."""
+
+_UNTIMED = nullcontext()
+
 _ID_BYTES, _IDS_AT_ONCE = 16, 256
+
+
+class _Step:
+    """Times a step, from entering it to leaving it."""
+
+    __slots__ = ("_began", "_name", "_steps")
+
+    def __init__(self, steps: list[Step], name: str) -> None:
+        self._steps, self._name = steps, name
+
+    def __enter__(self) -> None:
+        self._began = time.time_ns()
+
+    def __exit__(self, *_: object) -> None:
+        self._steps.append((self._name, self._began, time.time_ns()))
 
 
 class Meter(msgspec.Struct):
@@ -34,11 +56,17 @@ class Meter(msgspec.Struct):
         embed_s: Seconds of embedding, ``None`` without any.
         coarse: The greatest coarse cosine, ``None`` when the gate did not look.
         receipt: Of the decision that was made last.
+        steps: The steps it took, for a trace; ``None`` when nobody asks for them.
     """
 
     embed_s: float | None = None
     coarse: float | None = None
     receipt: Receipt | None = None
+    steps: list[Step] | None = None
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Time a step while the context lasts, if anybody asks for it."""
+        return _UNTIMED if self.steps is None else _Step(self.steps, name)
 
 
 class Lookup(msgspec.Struct, frozen=True):

@@ -149,6 +149,11 @@ class Receipts:
         """Return a request's receipt while it is held."""
         return self._held.get(request_id)
 
+    def latest(self) -> list[Receipt]:
+        """Return all that are held, the latest first."""
+        with self._lock:
+            return list(reversed(self._held.values()))
+
     def forget(self, entry_ids: Collection[str] | None) -> None:
         """Let go of the receipts that name one of these entries; for ``None`` of all."""
         with self._lock:

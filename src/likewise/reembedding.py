@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,17 +11,25 @@ from typing import Any
 
 import numpy as np
 
+from likewise.category import DEFAULT
 from likewise.embed import Embedder, Vectors
 from likewise.entry import Entry
-from likewise.errors import EmbedderError
+from likewise.errors import EmbedderError, StoreError
+from likewise.faults import Faults
+from likewise.filling import Filling
 from likewise.rebuild import Progress
 from likewise.stores import IndexRow, Store
+
+logger = logging.getLogger("likewise")
 
 BATCH = 64
 """Texts that are embedded at once."""
 
 _SMALL_BATCH = 8
 """The same beside requests, which wait for no longer than these take."""
+
+_RETRY_S, _MOST_RETRY_S = 1.0, 60.0
+"""Between attempts to embed anew."""
 
 _UNIT = 0.02
 """How far the length of a whole vector may be from 1 in half precision."""
@@ -84,6 +94,84 @@ def reembed(
         if gently:
             time.sleep(time.monotonic() - began)
     return counts
+
+
+class Reembedder:
+    """Embeds anew what another embedder has embedded, in a thread beside requests.
+
+    A store or an embedder that fails is asked again later: what is done is done.
+
+    Args:
+        store: Where the entries are.
+        embedder: What embeds.
+        filling: Told of the progress; keeps no snapshot meanwhile.
+        refresh: Told of the entries of each batch that have a new vector.
+        faults: Told of failures.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        embedder: Embedder,
+        filling: Filling,
+        refresh: Callable[[Sequence[str]], None],
+        faults: Faults,
+    ) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._filling = filling
+        self._refresh = refresh
+        self._faults = faults
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread = threading.Thread(target=self._run, name="likewise-reembedding", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let it end with the batch under way."""
+        self._ending.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until it has ended, if it has begun."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        self._filling.held = True
+        retry_s = _RETRY_S
+        while not self._done():
+            if self._ending.wait(retry_s):
+                return
+            retry_s = min(2 * retry_s, _MOST_RETRY_S)
+        self._filling.held = False
+
+    def _done(self) -> bool:
+        """Return whether all is embedded by this embedder now."""
+        logger.info(
+            "%d entries are embedded anew by %s", self._filling.foreign, self._embedder.name
+        )
+        try:
+            counts = reembed(
+                self._store,
+                self._embedder,
+                progress=self._filling.reembedded,
+                done=self._refresh,
+                stop=self._ending.is_set,
+                gently=True,
+            )
+        except Exception as error:
+            kind = next(
+                (k for k, e in (("store", StoreError), ("embedder", EmbedderError))
+                 if isinstance(error, e)), "internal"
+            )  # fmt: skip
+            self._faults.report(DEFAULT, kind, error)
+            return False
+        logger.info("%d entries have been embedded anew", counts["embedded"])
+        return not self._ending.is_set()
 
 
 def is_unit(vector: Any, embedder: Embedder) -> bool:

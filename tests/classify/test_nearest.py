@@ -283,7 +283,7 @@ def test_in_doubt_the_strictest_policy_holds(hashing: HashingEmbedder) -> None:
     for probabilities, threshold, doubtful in (((0.55, 0.45), 0.999, 1), ((0.7, 0.3), 0.6, 0)):
         with cache_of(hashing, tools=strict) as cache:
             fruit, tools = probabilities
-            cache._engine.namer._nearest = Torn(fruit=fruit, tools=tools)  # type: ignore[assignment]
+            cache._engine.book.namer._nearest = Torn(fruit=fruit, tools=tools)  # type: ignore[assignment]
             cache.store("ripe plum pear", "x")
             found = cache.explain("ripe plum pear now")
             assert found.category_by == "examples"
@@ -306,7 +306,7 @@ def test_an_entry_of_another_likely_category_needs_its_own_policy_too(
 ) -> None:
     """It is found in the other partition, and only served when both policies allow it."""
     with cache_of(hashing, tools=own) as cache:
-        cache._engine.namer._nearest = Torn(fruit=0.9, tools=0.1)  # type: ignore[assignment]
+        cache._engine.book.namer._nearest = Torn(fruit=0.9, tools=0.1)  # type: ignore[assignment]
         cache.store("ripe plum pear", "x", category="tools")
         assert isinstance(cache.check("ripe plum pear now"), kind)
 
@@ -317,7 +317,7 @@ def test_an_entry_of_another_likely_category_is_revoked_by_its_own_epoch(
     """Its category's epoch counts, not that of the question's."""
     with cache_of(hashing, tools=Category("tools", similarity_threshold=0.6, guards=())) as cache:
         engine = cache._engine
-        engine.namer._nearest = Torn(fruit=0.9, tools=0.1)  # type: ignore[assignment]
+        engine.book.namer._nearest = Torn(fruit=0.9, tools=0.1)  # type: ignore[assignment]
         cache.store("ripe plum pear", "x", category="tools")
         listed = dict(engine.force.policies.categories)
         listed["tools"] = Category("tools", similarity_threshold=0.6, guards=(), epoch=1)
@@ -489,7 +489,7 @@ def test_another_categorys_policy_is_not_got_round(hashing: HashingEmbedder, own
     """Neither its certificate, nor its guards, nor its lives."""
     fruit = Category("fruit", similarity_threshold=0.6, guards=(), ttl=None)
     with cache_of(hashing, tools=own, fruit=fruit) as cache:
-        cache._engine.namer._nearest = Torn(fruit=0.9, tools=0.1)  # type: ignore[assignment]
+        cache._engine.book.namer._nearest = Torn(fruit=0.9, tools=0.1)  # type: ignore[assignment]
         cache.store("boil plum pear 5 minutes", "x", category="tools")
         assert isinstance(cache.check("boil plum pear 9 minutes"), Miss)
 
@@ -499,7 +499,7 @@ def test_a_vetoed_neighbour_hides_none_in_another_category(hashing: HashingEmbed
     guarded = Category("fruit", similarity_threshold=0.5, guards=("numbers",))
     tools = Category("tools", similarity_threshold=0.5, guards=("numbers",))
     with cache_of(hashing, fruit=guarded, tools=tools) as cache:
-        cache._engine.namer._nearest = Torn(fruit=0.7, tools=0.3)  # type: ignore[assignment]
+        cache._engine.book.namer._nearest = Torn(fruit=0.7, tools=0.3)  # type: ignore[assignment]
         cache.store("boil plum pear 5 minutes", "vetoed", category="fruit")
         cache.store("please boil plum pear for 9 minutes", "right", category="tools")
         hit = cache.check("boil plum pear 9 minutes")

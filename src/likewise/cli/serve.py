@@ -19,6 +19,7 @@ import typer
 from rich.markup import escape
 
 from likewise.aio import AsyncCache
+from likewise.cli.logs import JsonLines
 from likewise.cli.output import (
     ConfigOption,
     JsonOption,
@@ -73,9 +74,9 @@ def serve(
     from likewise.gateway.pool import replicas_of  # noqa: PLC0415 - see the top
     from likewise.gateway.upstream import base_url_of, without_userinfo  # noqa: PLC0415 - see the top
 
-    _log()
     one_thread_each()
     settings = config_of(config, store=store)
+    _log(settings.settings.telemetry.logs)
     if upstream is not None:
         settings.settings.upstream.base_url = upstream
     gateway = settings.settings.gateway
@@ -125,7 +126,7 @@ def _work(
     """Serve as one of several workers."""
     from likewise.gateway.siblings import Siblings  # noqa: PLC0415 - see the top
 
-    _log()
+    _log(config.settings.telemetry.logs)
     one_thread_each()
     end_with_parent()
     with exits_in_one_line():
@@ -297,8 +298,11 @@ def _run(
     server.run(sockets=[listener])
 
 
-def _log() -> None:
+def _log(form: str = "text") -> None:
     """Send log lines to standard error; the servers underneath speak only of trouble."""
     line = "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=line, datefmt="%H:%M:%S")
+    formatter = JsonLines() if form == "json" else logging.Formatter(line, datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("likewise").setLevel(logging.INFO)

@@ -18,11 +18,11 @@ from likewise.gateway.calls import Calls
 from likewise.gateway.client import leaving, send_whole, until_gone
 from likewise.gateway.exchange import Exchange
 from likewise.gateway.flight import Listener
-from likewise.gateway.log import EventLog
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import Pool
 from likewise.gateway.reply import JSON, Reply, headers_of, ready, served
 from likewise.gateway.upstream import Headers
+from likewise.gateway.watching import Watcher
 from likewise.gateway.wire.dialect import Call, Dialect
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
@@ -54,7 +54,7 @@ class Answering:
         calls: Calls,
         settings: GatewaySettings,
         metrics: Metrics,
-        log: EventLog | None = None,
+        log: Watcher | None = None,
     ) -> None:
         self._cache = cache
         self._pool = pool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,8 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from likewise.aio import AsyncCache
 from likewise.config import Config
+from likewise.dashboard.history import SAMPLE_S, History
+from likewise.dashboard.site import Site
 from likewise.durations import seconds
 from likewise.gateway.admin import Admin
+from likewise.gateway.admin.acts import Desk
 from likewise.gateway.answering import Answering
 from likewise.gateway.calls import Calls
 from likewise.gateway.endpoint import Endpoint
@@ -30,6 +34,8 @@ from likewise.gateway.proxy import Proxy
 from likewise.gateway.reload import Follower
 from likewise.gateway.scrape import Scraper
 from likewise.gateway.siblings import Siblings, page_of
+from likewise.gateway.tracing import Tracing
+from likewise.gateway.watching import Watcher, together
 from likewise.gateway.wire import DIALECTS
 from likewise.gateway.wire.shape import openai_error
 
@@ -40,9 +46,15 @@ class _Gateway(Starlette):
     """Takes the paths that are asked all the time without looking for them."""
 
     endpoints: Mapping[str, ASGIApp]
+    outer: ASGIApp | None = None
+    """What is around ``answer``, if anything is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        await (self.outer or self.answer)(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, with nothing around it."""
         if (
             scope["type"] == "http"
             and (endpoint := self.endpoints.get(scope["path"])) is not None
@@ -68,36 +80,16 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
     settings = config.settings
     pool = Pool(settings.upstream, settings.load)
     cache.engine.audits_aside = True
-    log = None
-    if settings.gateway.log is not None:
-        path, texts = Path(settings.gateway.log), settings.gateway.log_texts
-        log = cache.engine.listener = EventLog(path, texts=texts, engine=cache.engine)
+    log = cache.engine.listener = _log_of(config, cache)
+    tracing = _tracing_of(config, cache)
     metrics = Metrics(cache.engine, pool)
     proxy = Proxy(pool)
-    calls = Calls(
-        cache=cache,
-        pool=pool,
-        settings=settings.gateway,
-        stream_usage=settings.upstream.stream_usage,
-        prices=config.prices,
-        metrics=metrics,
-        log=log,
+    calls, endpoints = _endpoints_of(
+        config, cache, pool=pool, proxy=proxy, metrics=metrics, log=together([log, tracing])
     )
-    answering = Answering(
-        cache=cache, pool=pool, calls=calls, settings=settings.gateway, metrics=metrics, log=log
-    )
-    endpoints = [
-        Endpoint(
-            dialect,
-            answering=answering,
-            pool=pool,
-            proxy=proxy,
-            max_body_bytes=settings.gateway.max_body_bytes,
-        )
-        for dialect in DIALECTS
-    ]
     every_s = seconds(settings.load.metrics_every, what="load.metrics_every")
     scraper = Scraper(pool.replicas, cache.load, every_s=every_s)
+    history = History()
     ready = False
 
     @asynccontextmanager
@@ -110,6 +102,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             asyncio.create_task(Follower(cache.engine, config).run()),
             asyncio.create_task(_keep_house(cache)),
             asyncio.create_task(scraper.run()),
+            asyncio.create_task(_remember(history, cache)),
         ]
         ready = True
         try:
@@ -125,6 +118,8 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             await pool.close()
             if log is not None:
                 await asyncio.to_thread(log.close)
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
             with suppress(Exception):
                 await cache.close()
 
@@ -144,7 +139,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         body = openai_error(msg, status=404, code="unknown_url")
         return Response(body, status_code=404, media_type="application/json")
 
-    admin = Admin(cache, pool, key=settings.gateway.admin_key, siblings=siblings)
+    admin = Admin(Desk(cache, pool, history, siblings), key=settings.gateway.admin_key)
     app = _Gateway(
         exception_handlers={404: unknown, 405: unknown},
         routes=[
@@ -154,14 +149,60 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
             Mount("/admin", admin),
+            Mount("/ui", Site(open=bool(settings.gateway.admin_key))),
             Mount("/v1", proxy),
         ],
         lifespan=lifespan,
     )
     app.endpoints = {endpoint.path: endpoint for endpoint in endpoints}
     app.state.calls = calls
+    if tracing is not None:
+        app.outer = tracing.over(app.answer)
     app.state.end = pool.end
     return app
+
+
+def _endpoints_of(
+    config: Config,
+    cache: AsyncCache,
+    *,
+    pool: Pool,
+    proxy: Proxy,
+    metrics: Metrics,
+    log: Watcher | None,
+) -> tuple[Calls, list[Endpoint]]:
+    """Return an endpoint for each protocol, and the calls that they make together."""
+    settings = config.settings
+    calls = Calls(
+        cache=cache,
+        pool=pool,
+        settings=settings.gateway,
+        stream_usage=settings.upstream.stream_usage,
+        prices=config.prices,
+        metrics=metrics,
+        log=log,
+    )
+    answering = Answering(
+        cache=cache, pool=pool, calls=calls, settings=settings.gateway, metrics=metrics, log=log
+    )
+    limit = settings.gateway.max_body_bytes
+    return calls, [
+        Endpoint(dialect, answering=answering, pool=pool, proxy=proxy, max_body_bytes=limit)
+        for dialect in DIALECTS
+    ]
+
+
+def _log_of(config: Config, cache: AsyncCache) -> EventLog | None:
+    settings = config.settings.gateway
+    if settings.log is None:
+        return None
+    return EventLog(Path(settings.log), texts=settings.log_texts, engine=cache.engine)
+
+
+def _tracing_of(config: Config, cache: AsyncCache) -> Tracing | None:
+    settings = config.settings.telemetry
+    cache.engine.timed = settings.traces != "off"
+    return Tracing(settings) if cache.engine.timed else None
 
 
 async def _healthz(_: Request) -> Response:
@@ -173,3 +214,12 @@ async def _keep_house(cache: AsyncCache) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_S)
         await cache.tidy()
+
+
+async def _remember(history: History, cache: AsyncCache) -> None:
+    """Now and then keep what the counters have come to."""
+    while True:
+        loads = [gauge["pressure"] for gauge in cache.load.report().values()]
+        counters = cache.engine.stats.by_category()
+        history.sample(counters, pressure=max(loads, default=0.0), now=time.time())
+        await asyncio.sleep(SAMPLE_S)

@@ -107,7 +107,8 @@ class ModelCall:
         """Make the call and tell ``flight`` of what arrives; events are told one by one.
 
         A replica that cannot be reached, or says 502, 503 or 529, is passed over while there is
-        another one; after a refusal for load the call waits for its turn again, up to the longest wait.
+        another one; after a refusal for load the call waits for its turn again, up to the longest
+        wait.
 
         Raises:
             UpstreamError: It failed or broke off, or there was no turn in time.

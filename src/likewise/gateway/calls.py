@@ -16,11 +16,11 @@ from likewise.entry import Provenance, new_entry_id
 from likewise.gateway.bill import provenance_of
 from likewise.gateway.call import ModelCall
 from likewise.gateway.flight import Flight, Listener
-from likewise.gateway.log import EventLog
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import Pool
 from likewise.gateway.refresh import Refreshes
 from likewise.gateway.reply import whole
+from likewise.gateway.watching import Watcher
 from likewise.gateway.wire.dialect import Call
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Hit, Miss, Reason
@@ -65,7 +65,7 @@ class Calls:
         stream_usage: bool,
         prices: Prices,
         metrics: Metrics,
-        log: EventLog | None = None,
+        log: Watcher | None = None,
     ) -> None:
         self._cache = cache
         self._pool = pool

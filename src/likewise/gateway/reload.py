@@ -66,7 +66,7 @@ class Follower:
             old, new = self._in_file, _values(config)
             same = old["verifier"] == new["verifier"]
             judging = engine.force.judging if same else judging_of(config)
-            nearest, coarse = engine.namer.nearest, engine.namer.coarse
+            nearest, coarse = engine.book.namer.nearest, engine.book.namer.coarse
             if config.examples != self._examples:
                 found = nearest_of(config.examples, engine.embedder)
                 # An embedder that fails now is no reason to forget what is known.

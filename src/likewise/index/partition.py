@@ -166,6 +166,11 @@ class Partition:
         )
         return self._nearest(vector, _MANY, floor) if crowded else matches
 
+    def within(self, vector: Vectors, *, floor: float, most: int) -> list[Match]:
+        """Return up to ``most`` records of a cosine from ``floor`` up, nearest first."""
+        found = self._nearest(vector, min(most, max(1, len(self))), floor)
+        return [match for match in found if match[1] >= floor]
+
     def coarsely(self, sketch: Codes) -> float:
         """Return the greatest coarse cosine of any entry with a coded sketch, 1 when unknown."""
         sketches = self._sketches

@@ -372,6 +372,10 @@ class Learner:
             "error_budget": policy.error_budget,
         }
 
+    def pairs(self, category: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the cosines of a category's labelled pairs and whether each is right."""
+        return self._lessons.of(category)
+
     # -- inside -----------------------------------------------------------------------------------
 
     def _unpacked(self, data: bytes) -> tuple[bytes, Lesson] | None:

@@ -13,6 +13,7 @@ from likewise.learn.evidence import Tokens
 from likewise.learn.features import NAMES, Matrix
 
 _CATEGORY = NAMES.index("category")
+_COSINE = NAMES.index("cosine")
 _RANK = NAMES.index("rank")
 _WEIGHT_OF_NEAREST = 3.0
 """How much the nearest candidate counts against the others: it is the one most often served."""
@@ -139,6 +140,15 @@ class Lessons:
                 count += len(self._right[-keep])
             self._rows, self._right = self._rows[-keep:], self._right[-keep:]
             self._categories, self._held = self._categories[-keep:], count
+
+    def of(self, category: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the cosines of a category's pairs and whether each is right, shape ``(n,)``."""
+        rows, right, names = self.snapshot()
+        mine = [place for place, name in enumerate(names) if name == category]
+        if not mine:
+            return np.zeros(0, np.float32), np.zeros(0, np.bool_)
+        cosines = np.concatenate([rows[place][:, _COSINE] for place in mine])
+        return cosines, np.concatenate([right[place] for place in mine])
 
     def snapshot(self) -> tuple[list[Matrix], list[NDArray[np.bool_]], list[str]]:
         """Return what is held, for ``training`` on another thread."""
