@@ -183,6 +183,16 @@ def test_one_text_is_a_list_of_one(gateway: Gateway) -> None:
             assert gateway.calls(EMBEDDINGS) == calls
 
 
+def test_a_rule_by_path(open_gateway: Open) -> None:
+    """Embeddings, which never change, may have a policy of their own."""
+    gateway = open_gateway({"rules": [{"category": "vectors", "path": EMBEDDINGS}]})
+    with gateway.client() as client:
+        raw = client.embeddings.with_raw_response.create(model=MODEL, input="my password")
+    assert raw.headers["x-likewise-category"] == "vectors"
+    gateway.settle()
+    assert gateway.entries == 1
+
+
 def test_embeddings_are_never_served_by_meaning(open_gateway: Open) -> None:
     """However loose the category, only an equal text has the same vector."""
     gateway = open_gateway({"defaults": {"similarity_threshold": 0.5, "guards": []}})

@@ -249,6 +249,21 @@ def test_what_only_equality_serves(dialect: Dialect, body: JsonObject) -> None:
     assert asks(dialect, body).exact_only
 
 
+@given(st.lists(TEXT, min_size=1, max_size=5), st.integers(0, 4), st.sampled_from(range(3)))
+def test_nothing_but_text_is_compared_by_meaning(texts: list[str], at: int, kind: int) -> None:
+    """Wherever a picture, a call or its result stands in a conversation."""
+    blocks = said(*([{"type": "text", "text": text}] for text in texts))
+    blocks[at % len(blocks)]["content"].insert(0, (IMAGE, TOOL_CALL, TOOL_RESULT)[kind])
+    assert asks(MESSAGES, {**MESSAGE_BASE, "messages": blocks}).exact_only
+    items = said(*([{"type": "input_text", "text": text}] for text in texts))
+    place = at % len(items)
+    if kind:
+        items.insert(place, (FUNCTION, OUTPUT)[kind - 1])
+    else:
+        items[place]["content"].insert(0, PICTURE)
+    assert asks(RESPONSES, {**RESPONSE_BASE, "input": items}).exact_only
+
+
 @pytest.mark.parametrize(
     ("dialect", "body"),
     [

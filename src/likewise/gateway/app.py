@@ -31,6 +31,7 @@ from likewise.gateway.log import EventLog
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
+from likewise.gateway.reading import memory
 from likewise.gateway.reload import Follower
 from likewise.gateway.scrape import Scraper
 from likewise.gateway.siblings import Siblings, page_of
@@ -185,9 +186,16 @@ def _endpoints_of(
     answering = Answering(
         cache=cache, pool=pool, calls=calls, settings=settings.gateway, metrics=metrics, log=log
     )
-    limit = settings.gateway.max_body_bytes
+    known = memory()
     return calls, [
-        Endpoint(dialect, answering=answering, pool=pool, proxy=proxy, max_body_bytes=limit)
+        Endpoint(
+            dialect,
+            answering=answering,
+            pool=pool,
+            proxy=proxy,
+            known=known,
+            max_body_bytes=settings.gateway.max_body_bytes,
+        )
         for dialect in DIALECTS
     ]
 

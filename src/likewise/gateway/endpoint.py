@@ -13,7 +13,7 @@ from likewise.gateway.errors import send_error
 from likewise.gateway.exchange import Exchange
 from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
-from likewise.gateway.reading import Reader
+from likewise.gateway.reading import Known, Reader
 from likewise.gateway.upstream import given_up
 from likewise.gateway.wire.dialect import Dialect
 
@@ -26,6 +26,7 @@ class Endpoint:
         answering: Answers what could be read.
         pool: Says when the gateway ends.
         proxy: Takes what is for the model to judge.
+        known: Where requests are remembered that came lately.
         max_body_bytes: Of a request.
     """
 
@@ -36,6 +37,7 @@ class Endpoint:
         answering: Answering,
         pool: Pool,
         proxy: Proxy,
+        known: Known,
         max_body_bytes: int,
     ) -> None:
         self.path = dialect.path
@@ -44,7 +46,7 @@ class Endpoint:
         self._pool = pool
         self._proxy = proxy
         self._max_body_bytes = max_body_bytes
-        self._reader = Reader(dialect)
+        self._reader = Reader(dialect, known)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

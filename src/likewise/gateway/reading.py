@@ -35,7 +35,8 @@ _MOST_BYTES = 32 * 1024 * 1024
 _PER_BYTE, _EACH = 8, 2_000
 """Bytes that a request takes when it is read, for each byte of its body and on top."""
 
-Key = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]]
+Key = tuple[str, bytes, bytes, tuple[tuple[bytes, bytes], ...]]
+Known = Recent[Key, Call]
 
 
 class Reading(msgspec.Struct):
@@ -56,13 +57,18 @@ class Reader:
     """Reads the requests of one protocol, and remembers those that it is told are worth it.
 
     Who is answered from cache has often sent the same bytes before: they need not be read twice.
-    A request is known again by its body, its query, and the headers that are read at all.
+    A request is known again by its path, body and query, and the headers that are read at all.
+
+    Args:
+        dialect: The protocol.
+        known: Where requests are remembered, when other readers share it.
     """
 
-    def __init__(self, dialect: Dialect = CHAT) -> None:
+    def __init__(self, dialect: Dialect = CHAT, known: Known | None = None) -> None:
         self._dialect = dialect
+        self._path = dialect.path
         self._read = frozenset(name.encode() for name in (*_READ, *dialect.identity_headers))
-        self._recent: Recent[Key, Call] = Recent(_MOST_BYTES)
+        self._recent = memory() if known is None else known
 
     def read(self, scope: Scope, body: bytes) -> Reading:
         """Return what a request says.
@@ -73,7 +79,7 @@ class Reader:
         read = self._read
         found = [(name, value) for name, value in scope["headers"] if name.lower() in read]
         query: bytes = scope.get("query_string", b"")
-        key = body, query, tuple(found)
+        key = self._path, body, query, tuple(found)
         call = self._recent.of(key)
         if call is not None:
             return Reading(call, key, known=True)
@@ -87,7 +93,12 @@ class Reader:
     def remember(self, reading: Reading) -> None:
         """Know a request when it comes again."""
         if not reading.known and reading.call is not None:
-            self._recent.add(reading.key, reading.call, _PER_BYTE * len(reading.key[0]) + _EACH)
+            self._recent.add(reading.key, reading.call, _PER_BYTE * len(reading.key[1]) + _EACH)
+
+
+def memory() -> Known:
+    """Return room for requests to be remembered in."""
+    return Recent(_MOST_BYTES)
 
 
 def tenant_in(headers: Mapping[str, str]) -> str:

@@ -190,7 +190,7 @@ def _exact_only(body: JsonObject, items: list[JsonObject]) -> str | None:
         return "tools"
     for item in items:
         if item.get("type", "message") != "message":
-            return "tool results"
+            return "tool results, or items that are no messages"
         content = item.get("content")
         if not isinstance(content, str) and not (
             isinstance(content, list) and all(map(_is_said, content))
