@@ -207,6 +207,29 @@ def test_what_is_not_whole_is_not_kept(gateway: Gateway, path: str, directive: s
 
 
 @pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
+def test_a_refusal_is_not_kept(gateway: Gateway, path: str) -> None:
+    """Asked again, the model may think better of it."""
+    assert [outcome(gateway, path, "[[refusal]] Q") for _ in range(2)] == ["MISS", "MISS"]
+    assert gateway.entries == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", RESPONSES), ("GET", f"{RESPONSES}/resp_1"), ("DELETE", f"{RESPONSES}/resp_1")],
+)
+def test_what_else_there_is_passes_through(
+    directed: Gateway, scripted: ScriptedModel, method: str, path: str
+) -> None:
+    """Other methods and what is below an endpoint are the model's."""
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(directed.http.request, method, directed.url + path)
+        call = scripted.call()
+        assert (call.method, call.raw_path) == (method, path.encode())
+        call.answer({"id": "resp_1"})
+        assert sent.result().json() == {"id": "resp_1"}
+
+
+@pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
 def test_state_of_the_server_bypasses(gateway: Gateway, path: str) -> None:
     """A request that goes on from what the model's server holds is neither served nor kept."""
     state = {"previous_response_id": "resp_1"} if path == RESPONSES else {"container": "c1"}

@@ -525,6 +525,39 @@ def test_any_json_in_a_stream_is_survived(values: list[Any]) -> None:
             assert not dialect.is_well_formed(value) or isinstance(value, dict)
 
 
+NAMES = st.sampled_from(
+    [
+        "text", "content", "summary", "annotations", "logprobs", "arguments", "input", "name", "id",
+        "index", "finish_reason", "citations", "thinking", "signature", "refusal", "status",
+    ]
+)  # fmt: skip
+KINDS = st.sampled_from(
+    [
+        "message", "output_text", "refusal", "function_call", "custom_tool_call", "reasoning", "x",
+        "reasoning_text", "text", "thinking", "tool_use", "redacted_thinking",
+    ]
+)  # fmt: skip
+ODD = st.builds(lambda kind, fields: {**fields, "type": kind}, KINDS, st.dictionaries(NAMES, JSON))
+ODDER = st.builds(
+    lambda item, name, inner: {**item, name: inner}, ODD, NAMES, st.lists(ODD, max_size=2)
+)
+
+
+@given(st.lists(ODD | ODDER, min_size=1, max_size=2), st.dictionaries(NAMES, JSON))
+def test_what_is_well_formed_can_be_streamed(items: list[JsonObject], fields: JsonObject) -> None:
+    """However odd it is otherwise: servers of all kinds answer."""
+    for dialect, name in (
+        (TEXT_COMPLETIONS, "choices"),
+        (RESPONSES, "output"),
+        (MESSAGES, "content"),
+    ):
+        answer = {**fields, name: items}
+        if dialect.is_well_formed(answer):
+            assert list(dialect.to_stream(answer, include_usage=True))
+        dialect.why_not_keep(answer)
+        dialect.usage_of(answer)
+
+
 GOOD: list[tuple[Dialect, JsonObject]] = [
     (TEXT_COMPLETIONS, {"choices": [{"text": "An answer.", "finish_reason": "stop"}]}),
     (

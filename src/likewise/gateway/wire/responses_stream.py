@@ -136,7 +136,7 @@ def _spoken(
     text = str(part.get(name) or "")
     for piece in pieces_of(text):
         yield f"{told}.delta", {**where, "delta": piece, **beside}
-    for place, annotation in enumerate(part.get("annotations") or []):
+    for place, annotation in enumerate(part["annotations"] if "annotations" in lists else []):
         annotated = {"annotation_index": place, "annotation": annotation}
         yield "response.output_text.annotation.added", {**where, **annotated}
     ended = {name: part.get(name) or [] for name in beside}
