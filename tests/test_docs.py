@@ -1,6 +1,8 @@
 """The documentation says what the code does."""
 
 import html
+import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from likewise.config import (
     PriceSettings,
     RuleSettings,
     Settings,
+    TelemetrySettings,
     UpstreamSettings,
     parse,
 )
@@ -53,6 +56,7 @@ def blocks(text: str, language: str) -> list[str]:
         ("`upstream`", UpstreamSettings),
         ("`load`", LoadSettings),
         ("`ledger`", LedgerSettings),
+        ("`telemetry`", TelemetrySettings),
         ("`learning`", LearningSettings),
         ("`gateway`", GatewaySettings),
     ],
@@ -144,3 +148,60 @@ def test_links_lead_somewhere(page: Path) -> None:
         if "://" not in target:
             assert (page.parent / target).exists(), target
     assert not re.search(r"TODO|FIXME|QUALITY_|PERFORMANCE_|_TABLE", text)
+
+
+def test_pages_made_of_the_code_are_what_it_says() -> None:
+    """The pages of metrics and of the admin API are generated; ``make docs`` writes them anew."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    for name, page in reference.PAGES.items():
+        assert (ROOT / "docs" / "reference" / name).read_text("utf-8") == page(), "run: make docs"
+
+
+def test_every_header_has_a_row() -> None:
+    """The gateway's page names each header that the code speaks, and no other of ours."""
+    page = (ROOT / "docs" / "gateway.md").read_text("utf-8").lower()
+    sources = "\n".join(
+        path.read_text("utf-8") for path in (ROOT / "src" / "likewise" / "gateway").rglob("*.py")
+    ).lower()
+    spoken = set(re.findall(r"x-likewise-[a-z-]+[a-z]", sources))
+    named = set(re.findall(r"x-likewise-[a-z-]+[a-z]", page))
+    assert spoken == named
+
+
+def test_the_grafana_dashboard_asks_for_what_there_is() -> None:
+    """Every metric of its expressions is on the page of metrics, with the labels it names."""
+    panels = json.loads((ROOT / "deploy" / "grafana" / "likewise.json").read_text("utf-8"))[
+        "panels"
+    ]
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| \w+ \|([^|]*)\|", page, re.MULTILINE))
+    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert len(expressions) > 15
+    for expression in expressions:
+        for name in re.findall(r"likewise_\w+", expression):
+            assert name.removesuffix("_bucket") in rows, name
+        for labels in re.findall(r"by \(([^)]*)\)", expression):
+            for label in set(labels.split(", ")) - {"le"}:
+                assert all(
+                    f"`{label}`" in rows[name.removesuffix("_bucket")]
+                    for name in re.findall(r"likewise_\w+", expression)
+                ), (label, expression)
+
+
+def test_the_site_is_whole() -> None:
+    """Every page is in the site's navigation, and the site's links and names lead somewhere."""
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+
+    def named(nav: object) -> list[str]:
+        if isinstance(nav, str):
+            return [nav]
+        parts = nav.values() if isinstance(nav, dict) else nav
+        assert isinstance(parts, list) or hasattr(parts, "__iter__")
+        return [page for part in parts for page in named(part)]
+
+    there = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")}
+    assert set(named(site["nav"])) == there

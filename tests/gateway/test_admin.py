@@ -157,3 +157,102 @@ def test_testing_is_light_to_import() -> None:
     """The stand-ins for tests load no server until one is asked for."""
     code = "import sys, likewise.testing; sys.exit('uvicorn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- what the dashboard stands on ------------------------------------------------------------------
+
+
+def test_entries_are_found_shown_judged_and_dropped(gateway: Gateway) -> None:
+    """By text and by meaning, in full, and then away with one or with all near it."""
+    for text in ("How tall is a stork?", "How tall is a stork, please?", "What is a number?"):
+        gateway.ask(text)
+    status, found = admin(gateway, "GET", "entries?text=STORK&limit=10")
+    assert (status, found["total"]) == (200, 2)
+    entry_id = next(e["id"] for e in found["entries"] if e["question"] == "How tall is a stork?")
+    status, near = admin(gateway, "POST", "entries/search", {"question": "How tall is a stork?"})
+    assert status == 200
+    assert near["entries"][0]["id"] == entry_id
+    status, full = admin(gateway, "GET", f"entries/{entry_id}")
+    assert status == 200
+    assert full["answer"]["choices"][0]["message"]["role"] == "assistant"
+    assert full["provenance"]["model"] == "stand-in-1"
+    said = {"correct": False, "question": "How tall is a stork?"}
+    assert admin(gateway, "POST", f"entries/{entry_id}/feedback", said)[0] == 200
+    assert admin(gateway, "POST", "entries/nothing/feedback", said)[0] == 404
+    assert gateway.ask("How tall is a stork?") == "MISS"
+    _, found = admin(gateway, "GET", "entries?text=a%20stork%3F")
+    (again,) = found["entries"]
+    body = {"entry_id": again["id"], "similarity": 0.5, "dry_run": True}
+    _, told = admin(gateway, "POST", "drop-near", body)
+    assert (told["near"], told["dropped"]) == (2, 0)
+    _, told = admin(gateway, "POST", "drop-near", {**body, "dry_run": False})
+    assert told["dropped"] == 2
+    assert gateway.entries == 1
+    assert admin(gateway, "GET", f"entries/{again['id']}")[0] == 404
+
+
+def test_decisions_are_listed_and_made_again(gateway: Gateway) -> None:
+    """The latest first, by category and kind; what-if decides them again."""
+    for _ in range(2):
+        gateway.ask("How tall is a stork?", headers={"x-likewise-category": "birds"})
+    gateway.ask("How tall is a crane over there?", headers={"x-likewise-category": "birds"})
+    _, listed = admin(gateway, "GET", "decisions?category=birds")
+    assert [one["decision"] for one in listed["decisions"]] == ["miss", "hit", "miss"]
+    _, hits = admin(gateway, "GET", "decisions?decision=hit&limit=1")
+    assert len(hits["decisions"]) == 1
+    body = {"category": "birds", "similarity_threshold": 0.1}
+    status, told = admin(gateway, "POST", "what-if", body)
+    assert status == 200
+    assert (told["decisions"], told["hits_then"], told["hits_now"]) == (3, 1, 2)
+    assert told["labels"]["labels"] == 0
+    _, bins = admin(gateway, "GET", "similarities/birds")
+    assert sum(bins["misses"]) == 1
+    _, wrong = admin(gateway, "GET", "wrong")
+    assert wrong["birds"]["rate"] is None
+
+
+def test_a_question_is_explained_without_a_trace(gateway: Gateway) -> None:
+    """As its own tenant would be answered; nothing is counted or stored."""
+    gateway.ask("How tall is a stork?")
+    before = admin(gateway, "GET", "stats")[1]["categories"]
+    request = chat("How tall is a stork?")
+    headers = {"Authorization": "Bearer test"}
+    status, told = admin(gateway, "POST", "explain", {"request": request, "headers": headers})
+    assert status == 200
+    assert (told["decision"], told["tier"]) == ("hit", "exact")
+    assert told["asked"]["question"] == "How tall is a stork?"
+    status, other = admin(gateway, "POST", "explain", {"request": request})
+    assert (status, other["decision"], other["in_scope"]) == (200, "miss", [])
+    assert admin(gateway, "POST", "explain", {"request": {"model": "m"}})[0] == 400
+    assert admin(gateway, "GET", "stats")[1]["categories"] == before
+
+
+def test_history_has_what_was_asked(gateway: Gateway) -> None:
+    """Every step of the span has its place."""
+    status, found = admin(gateway, "GET", "history?span=24h")
+    assert status == 200
+    assert len(found["times"]) == 288
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "said"),
+    [
+        ("GET", "history?span=1y", None, "span"),
+        ("GET", "history?since=1", None, "since"),
+        ("GET", "decisions?limit=many", None, "limit"),
+        ("POST", "what-if", {"category": "x"}, "name one of"),
+        ("POST", "what-if", {"category": "x", "similarity_threshold": 7}, "between 0 and 1"),
+        ("POST", "drop-near", {"entry_id": "x", "similarity": 0}, "similarity"),
+        ("POST", "entries/search", {"question": " "}, "question"),
+        ("POST", "entries/search", b"[1", "body of POST"),
+        ("POST", "purge", {"all": True, "category": "x"}, "name what to purge"),
+        ("POST", "purge", {"everything": True}, "everything"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    gateway: Gateway, method: str, path: str, body: Any, said: str
+) -> None:
+    """With status 400, and with what was wrong in words."""
+    status, found = admin(gateway, method, path, body)
+    assert status == 400
+    assert said in found["error"]["message"]

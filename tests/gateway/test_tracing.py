@@ -44,9 +44,12 @@ def gateway(open_gateway: Open, spans: InMemorySpanExporter) -> Gateway:
     return open_gateway({"telemetry": {"traces": "otlp"}})
 
 
-def taken(spans: InMemorySpanExporter, count: int) -> dict[str, Any]:
-    """The spans of one request by name, once there are so many; they are forgotten then."""
-    wait_for(lambda: len(spans.get_finished_spans()) >= count)
+SERVER = "POST /v1/chat/completions"
+
+
+def taken(spans: InMemorySpanExporter, *names: str) -> dict[str, Any]:
+    """The spans of one request by name, once these are there; they are forgotten then."""
+    wait_for(lambda: {SERVER, *names} <= {span.name for span in spans.get_finished_spans()})
     found = {span.name: span for span in spans.get_finished_spans()}
     spans.clear()
     return found
@@ -55,8 +58,8 @@ def taken(spans: InMemorySpanExporter, count: int) -> dict[str, Any]:
 def test_a_span_for_each_step(gateway: Gateway, spans: InMemorySpanExporter) -> None:
     """A miss, an equal hit and a similar one: their steps lie in their request's span."""
     gateway.post(chat("How do I undo a commit?"))
-    miss = taken(spans, 4)
-    server = miss["POST /v1/chat/completions"]
+    miss = taken(spans, "likewise.model")
+    server = miss[SERVER]
     assert server.attributes["likewise.decision"] == "miss"
     assert server.attributes["http.response.status_code"] == 200
     assert server.attributes["gen_ai.request.model"] == "stand-in-1"
@@ -67,12 +70,12 @@ def test_a_span_for_each_step(gateway: Gateway, spans: InMemorySpanExporter) -> 
             assert span.parent.span_id == server.context.span_id, name
             assert span.start_time <= span.end_time
     gateway.ask("How do I undo a commit?")
-    hit = taken(spans, 2)
-    assert hit["POST /v1/chat/completions"].attributes["likewise.tier"] == "exact"
+    hit = taken(spans)
+    assert hit[SERVER].attributes["likewise.tier"] == "exact"
     assert "likewise.exact" in hit
     assert "likewise.model" not in hit
     gateway.ask("How do I undo a commit now?")
-    near = taken(spans, 5)
+    near = taken(spans, "likewise.model")
     steps = {f"likewise.{name}" for name in ("semantic", "embed", "nearest", "decide")}
     assert steps <= set(near)
     embed, semantic = near["likewise.embed"], near["likewise.semantic"]
@@ -90,7 +93,7 @@ def test_a_trace_goes_through(
     call = scripted.call()
     call.answer(completion())
     line.rest()
-    server = taken(spans, 3)["POST /v1/chat/completions"]
+    server = taken(spans, "likewise.model")[SERVER]
     assert format(server.context.trace_id, "032x") == "0123456789abcdef0123456789abcdef"
     assert format(server.parent.span_id, "016x") == "0123456789abcdef"
     sent = [value.decode() for name, value in call.raw_headers if name == b"traceparent"]
