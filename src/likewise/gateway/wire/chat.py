@@ -8,10 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from likewise.gateway.wire import completion
-from likewise.gateway.wire.dialect import Around, Call, Dialect, JsonObject, Usage, openai_usage
+from likewise.gateway.wire import chunks, completion
+from likewise.gateway.wire.dialect import (
+    Around,
+    Call,
+    Dialect,
+    JsonObject,
+    Usage,
+    canonical,
+    openai_usage,
+)
 from likewise.request import Request
 from likewise.scope import Scope
 
@@ -41,7 +47,6 @@ _NOT_IDENTITY = frozenset(
 
 _TOOL_FIELDS = ("tools", "tool_choice", "functions", "function_call")
 _SYSTEM_ROLES = ("system", "developer")
-_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class Chat(Dialect):
@@ -94,7 +99,7 @@ class Chat(Dialect):
 
     def is_usage_only(self, event: bytes) -> bool:
         """See ``Dialect``."""
-        return completion.is_usage_only(event)
+        return chunks.is_usage_only(event)
 
     def usage_of(self, answer: JsonObject) -> Usage:
         """See ``Dialect``."""
@@ -119,12 +124,12 @@ def _question(last: dict[str, Any]) -> tuple[str, str | None]:
     """Return the question, and why only the exact tier may serve it, if so."""
     content = last.get("content")
     if last.get("role") != "user":
-        return _encode(_without_ids([last])).decode(), "the last message is not the user's"
+        return canonical(_without_ids([last])), "the last message is not the user's"
     if isinstance(content, str):
         return content, None
     if _is_text(content):
         return _text(last), None
-    return _encode(content).decode(), _why_not_text(content)
+    return canonical(content), _why_not_text(content)
 
 
 def _exact_only(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> str | None:
@@ -161,9 +166,9 @@ def _scope(
         tenant=tenant,
         namespace=namespace,
         model=str(body.get("model", "")),
-        context=_encode([*earlier, frame]).decode(),
-        tools=_encode(tools).decode() if tools else "",
-        parameters=_encode(outer).decode(),
+        context=canonical([*earlier, frame]),
+        tools=canonical(tools) if tools else "",
+        parameters=canonical(outer),
     )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from likewise.gateway.wire.sse import DONE, data_of, event_of, objects_of, pieces_of
+from likewise.gateway.wire.chunks import chunks_of
+from likewise.gateway.wire.sse import DONE, event_of, pieces_of
 
 JsonObject = dict[str, Any]
 
@@ -60,31 +61,19 @@ def from_stream(events: Sequence[bytes], *, needs_done: bool = True) -> JsonObje
 
     Without ``needs_done`` a stream in which every choice is finished is whole as well.
     """
-    read = objects_of(events)
+    read = chunks_of(events, _is_delta)
     if read is None:
         return None
-    chunks, done = read
-    result: JsonObject = {}
     choices: dict[int, JsonObject] = {}
-    for chunk in chunks:
-        deltas = chunk.pop("choices", None) or []
-        if chunk.get("error") or not isinstance(deltas, list) or not all(map(_is_delta, deltas)):
-            return None
-        for choice in deltas:
-            _merge_choice(choices, choice)
-        for name, value in chunk.items():
-            if value is not None or name not in result:
-                result[name] = value
-    finished = done or (
+    for choice in read.choices:
+        _merge_choice(choices, choice)
+    finished = read.done or (
         not needs_done and all(choice["finish_reason"] for choice in choices.values())
     )
     if not finished or not choices:
         return None
-    if result.get("usage", ...) is None:
-        del result["usage"]
-    result["object"] = "chat.completion"
-    result["choices"] = [_closed(choices[index]) for index in sorted(choices)]
-    return result
+    closed = [_closed(choices[index]) for index in sorted(choices)]
+    return {**read.frame, "object": "chat.completion", "choices": closed}
 
 
 def to_stream(completion: JsonObject, *, include_usage: bool) -> Iterator[bytes]:
@@ -103,17 +92,6 @@ def to_stream(completion: JsonObject, *, include_usage: bool) -> Iterator[bytes]
         last = {**frame, "choices": [], "usage": completion["usage"]}
         yield event_of(msgspec.json.encode(last))
     yield event_of(DONE)
-
-
-def is_usage_only(event: bytes) -> bool:
-    """Return whether an event is the chunk that carries the usage and nothing else."""
-    if b'"usage"' not in event:
-        return False
-    try:
-        chunk = msgspec.json.decode(data_of(event) or b"null")
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return isinstance(chunk, dict) and chunk.get("choices") == [] and bool(chunk.get("usage"))
 
 
 def _is_delta(choice: object) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from likewise.gateway.wire import chunks
+from likewise.gateway.wire.chunks import chunks_of
 from likewise.gateway.wire.dialect import (
     Around,
     Dialect,
@@ -14,7 +16,7 @@ from likewise.gateway.wire.dialect import (
     canonical,
     openai_usage,
 )
-from likewise.gateway.wire.sse import DONE, data_of, event_of, objects_of, pieces_of
+from likewise.gateway.wire.sse import DONE, event_of, pieces_of
 from likewise.request import Request
 
 _NOT_IDENTITY = frozenset({"model", "prompt", "stream", "stream_options", "user"})
@@ -69,29 +71,19 @@ class TextCompletions(Dialect):
 
     def from_stream(self, events: Sequence[bytes], *, needs_done: bool = True) -> JsonObject | None:
         """See ``Dialect``; without ``needs_done`` it is whole once every choice is finished."""
-        read = objects_of(events)
+        read = chunks_of(events, _is_part)
         if read is None:
             return None
-        chunks, done = read
-        result: JsonObject = {}
         choices: dict[int, JsonObject] = {}
-        for chunk in chunks:
-            parts = chunk.pop("choices", None) or []
-            if chunk.get("error") or not isinstance(parts, list) or not all(map(_is_part, parts)):
-                return None
-            for part in parts:
-                _merge(choices, part)
-            for name, value in chunk.items():
-                if value is not None or name not in result:
-                    result[name] = value
-        finished = all(choice.get("finish_reason") for choice in choices.values())
-        if not choices or not (done or (finished and not needs_done)):
+        for part in read.choices:
+            _merge(choices, part)
+        finished = read.done or (
+            not needs_done and all(choice["finish_reason"] for choice in choices.values())
+        )
+        if not finished or not choices:
             return None
-        if result.get("usage", ...) is None:
-            del result["usage"]
-        result["object"] = "text_completion"
-        result["choices"] = [choices[index] for index in sorted(choices)]
-        return result
+        merged = [choices[index] for index in sorted(choices)]
+        return {**read.frame, "object": "text_completion", "choices": merged}
 
     def to_stream(self, answer: JsonObject, *, include_usage: bool) -> Iterator[bytes]:
         """See ``Dialect``."""
@@ -110,13 +102,7 @@ class TextCompletions(Dialect):
 
     def is_usage_only(self, event: bytes) -> bool:
         """See ``Dialect``."""
-        if b'"usage"' not in event:
-            return False
-        try:
-            chunk = msgspec.json.decode(data_of(event) or b"null")
-        except (msgspec.DecodeError, RecursionError):
-            return False
-        return isinstance(chunk, dict) and chunk.get("choices") == [] and bool(chunk.get("usage"))
+        return chunks.is_usage_only(event)
 
     def usage_of(self, answer: JsonObject) -> Usage:
         """See ``Dialect``."""
