@@ -183,6 +183,16 @@ def test_one_text_is_a_list_of_one(gateway: Gateway) -> None:
             assert gateway.calls(EMBEDDINGS) == calls
 
 
+def test_tokens_are_texts_too(gateway: Gateway) -> None:
+    """LangChain's embeddings send tokens; equal ones are asked for once."""
+    with gateway.client() as client:
+        for given, calls in (([[1, 2], [3]], 1), ([[1, 2], [3]], 1), ([1, 2], 2), ([[1, 2]], 3)):
+            asked: Any = given
+            client.embeddings.create(model=MODEL, input=asked)
+            gateway.settle()
+            assert gateway.calls(EMBEDDINGS) == calls
+
+
 def test_a_rule_by_path(open_gateway: Open) -> None:
     """Embeddings, which never change, may have a policy of their own."""
     gateway = open_gateway({"rules": [{"category": "vectors", "path": EMBEDDINGS}]})
@@ -292,6 +302,18 @@ async def test_messages_async(gateway: Gateway) -> None:
     assert counted.input_tokens == 2
     assert gateway.calls(MESSAGES) == 1
     assert gateway.calls(f"{MESSAGES}/count_tokens") == 1
+
+
+def test_betas_of_messages(gateway: Gateway) -> None:
+    """The client's beta calls are cached as well, apart from those with another beta or none."""
+    asked: Any = claude("Beta?")
+    with gateway.anthropic() as client:
+        for betas, calls in ((["a-1"], 1), (["a-1"], 1), (["b-1"], 2)):
+            client.beta.messages.create(**asked, betas=betas)
+            gateway.settle()
+            assert gateway.calls(MESSAGES) == calls
+        client.messages.create(**asked)
+    assert gateway.calls(MESSAGES) == 3
 
 
 def test_errors_reach_both_clients(gateway: Gateway) -> None:
