@@ -175,6 +175,14 @@ class UpstreamSettings(_Discreet, kw_only=True):
     stream_usage: bool = True
 
 
+class KeySettings(_Discreet, kw_only=True):
+    """A key of the admin API, as a hash."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    hash: str
+    role: Literal["read", "write", "admin"] = "read"
+
+
 class GatewaySettings(_Discreet, kw_only=True):
     """The HTTP side of the gateway."""
 
@@ -184,6 +192,9 @@ class GatewaySettings(_Discreet, kw_only=True):
     response_headers: bool = True
     usage_on_hit: Literal["replay", "zero"] = "replay"
     admin_key: str | None = None
+    keys: list[KeySettings] = msgspec.field(default_factory=list)
+    acts_per_minute: Positive = 600
+    audit_log: str | None = None
     log: str | None = None
     log_texts: Literal["hash", "keep"] = "hash"
     refreshes_per_minute: Annotated[int, Meta(ge=0)] = 60

@@ -33,6 +33,7 @@ COMMANDS = (
     "categories",
     "doctor",
     "mock-llm",
+    "keys",
     "bench",
 )
 PATIENCE_S = 60

@@ -19,6 +19,7 @@ from likewise.cli import (
     demo,
     doctor,
     entries,
+    keys,
     lookup,
     replay,
     serve,
@@ -71,6 +72,7 @@ app.command("classify")(categories.classify)
 app.command("doctor")(doctor.doctor)
 app.command("mock-llm")(serve.mock_llm)
 app.add_typer(categories.app, name="categories")
+app.add_typer(keys.app, name="keys")
 app.add_typer(bench.app, name="bench")
 
 

@@ -47,11 +47,11 @@ class Site:
     """An ASGI application for everything below ``/ui``.
 
     Args:
-        open: Whether there is a key to enter by; without one there is no dashboard.
+        keys: True while there is a key to enter by; without one there is no dashboard.
     """
 
-    def __init__(self, *, open: bool) -> None:  # noqa: A002 - reads well at the caller's
-        self._open = open
+    def __init__(self, keys: object) -> None:
+        self._keys = keys
         self._files: dict[str, _File] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +61,7 @@ class Site:
             await send({"type": "websocket.close"})
             return
         path: str = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix("/ui")
-        if not self._open:
+        if not self._keys:
             await _say(send, 404, "the dashboard is off; set gateway.admin_key to open it")
         elif scope["method"] not in {"GET", "HEAD"}:
             await _say(send, 405, "the dashboard is read with GET")

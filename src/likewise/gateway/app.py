@@ -22,9 +22,11 @@ from likewise.dashboard.site import Site
 from likewise.durations import seconds
 from likewise.gateway.admin import Admin
 from likewise.gateway.admin.acts import Desk
+from likewise.gateway.admin.audit import Audit
 from likewise.gateway.answering import Answering
 from likewise.gateway.calls import Calls
 from likewise.gateway.endpoint import Endpoint
+from likewise.gateway.errors import error_body
 from likewise.gateway.feedback import PATH as FEEDBACK_PATH
 from likewise.gateway.feedback import FeedbackEndpoint
 from likewise.gateway.log import EventLog
@@ -38,7 +40,6 @@ from likewise.gateway.siblings import Siblings, page_of
 from likewise.gateway.tracing import Tracing
 from likewise.gateway.watching import Watcher, together
 from likewise.gateway.wire import DIALECTS
-from likewise.gateway.wire.shape import openai_error
 
 _HOUSEKEEPING_S = 10.0
 
@@ -88,8 +89,11 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
     calls, endpoints = _endpoints_of(
         config, cache, pool=pool, proxy=proxy, metrics=metrics, log=together([log, tracing])
     )
-    every_s = seconds(settings.load.metrics_every, what="load.metrics_every")
-    scraper = Scraper(pool.replicas, cache.load, every_s=every_s)
+    scraper = Scraper(
+        pool.replicas,
+        cache.load,
+        every_s=seconds(settings.load.metrics_every, what="load.metrics_every"),
+    )
     history = History()
     ready = False
 
@@ -100,7 +104,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         if siblings is not None:
             await siblings.open({"metrics": metrics.page, **admin.answers})
         chores = [
-            asyncio.create_task(Follower(cache.engine, config).run()),
+            asyncio.create_task(Follower(cache.engine, config, admin.keys).run()),
             asyncio.create_task(_keep_house(cache)),
             asyncio.create_task(scraper.run()),
             asyncio.create_task(_remember(history, cache)),
@@ -121,6 +125,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
                 await asyncio.to_thread(log.close)
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
+            admin.close()
             with suppress(Exception):
                 await cache.close()
 
@@ -137,10 +142,11 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
 
     async def unknown(request: Request, _: Exception) -> Response:
         msg = f"the gateway has no {request.method} {request.url.path}; models are under /v1"
-        body = openai_error(msg, status=404, code="unknown_url")
+        body = error_body(msg, status=404, code="unknown_url")
         return Response(body, status_code=404, media_type="application/json")
 
-    admin = Admin(Desk(cache, pool, history, siblings), key=settings.gateway.admin_key)
+    desk = Desk(cache, pool, history, Audit(settings.gateway.audit_log), siblings)
+    admin = Admin(desk, settings.gateway)
     app = _Gateway(
         exception_handlers={404: unknown, 405: unknown},
         routes=[
@@ -150,7 +156,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
             Mount("/admin", admin),
-            Mount("/ui", Site(open=bool(settings.gateway.admin_key))),
+            Mount("/ui", Site(admin.keys)),
             Mount("/v1", proxy),
         ],
         lifespan=lifespan,

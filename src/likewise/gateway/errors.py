@@ -11,6 +11,9 @@ from likewise.gateway.client import send_whole
 from likewise.gateway.upstream import Headers
 from likewise.gateway.wire.shape import Shape, openai_error
 
+error_body = openai_error
+"""The body of an error of the gateway itself, on no protocol's path."""
+
 
 async def send_error(
     send: Send, error: LikewiseError, headers: Headers | None = None, *, shape: Shape = openai_error

@@ -14,6 +14,7 @@ from likewise.classify.rules import Rules
 from likewise.config import Config, load
 from likewise.engine import Engine
 from likewise.errors import ConfigError
+from likewise.gateway.admin.access import KeyRing
 from likewise.opening import coarse_of, judging_of, nearest_of
 
 logger = logging.getLogger("likewise")
@@ -35,8 +36,9 @@ _AT_START_ONLY = (
 class Follower:
     """Puts new policies and rules in force when the file they come from changes."""
 
-    def __init__(self, engine: Engine, config: Config) -> None:
+    def __init__(self, engine: Engine, config: Config, keys: KeyRing | None = None) -> None:
         self._engine = engine
+        self._keys = keys
         self._path = config.path
         self._stamp = _stamp(config.path)
         self._in_file = _values(config)
@@ -73,6 +75,7 @@ class Follower:
                 nearest = found or (nearest if config.examples else None)
                 if engine.gate is not None:
                     coarse = coarse_of(config.examples, engine.embedder)
+            keys = KeyRing.read(config.settings.gateway)
             engine.adopt(
                 config.policies,
                 ("rule", Rules(config.rules)),
@@ -84,6 +87,8 @@ class Follower:
                 load=config.load,
                 adapting=config.adapting,
             )
+            if self._keys is not None:
+                self._keys.put(keys)
         except ConfigError as error:
             logger.error("the changed config is refused, the old policies stay: %s", error)
             return False
@@ -102,6 +107,8 @@ class Follower:
 
 def _values(config: Config) -> dict[str, Any]:
     values: dict[str, Any] = msgspec.to_builtins(config.settings)
+    for name in ("admin_key", "keys"):
+        values["gateway"].pop(name)  # these take effect at once
     return values
 
 

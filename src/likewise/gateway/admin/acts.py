@@ -15,6 +15,7 @@ import msgspec
 from likewise.aio import AsyncCache
 from likewise.dashboard.history import History
 from likewise.errors import RequestError
+from likewise.gateway.admin.audit import Audit
 from likewise.gateway.pool import Pool
 from likewise.gateway.siblings import Siblings
 
@@ -34,6 +35,7 @@ class Desk:
     cache: AsyncCache
     pool: Pool
     history: History
+    audit: Audit
     siblings: Siblings | None = None
 
     async def ask(self, what: str, *arguments: str) -> list[Any]:

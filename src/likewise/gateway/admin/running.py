@@ -54,6 +54,7 @@ def answers(desk: Desk) -> Answers:
     """What a worker tells the others of the same gateway."""
     engine = desk.cache.engine
     return {
+        "audit": desk.audit.latest,
         "counters": engine.stats.by_category,
         "load": lambda: _load(desk),
         "decision": lambda request_id: _decision(desk, request_id),
@@ -211,6 +212,13 @@ def _again(desk: Desk, asked: Thresholds) -> dict[str, Any]:
     )
 
 
+async def _acts(desk: Desk, _: Given) -> dict[str, Any]:
+    found = desk.audit.latest()
+    for more in await desk.ask("audit"):
+        found += more
+    return {"acts": sorted(found, key=lambda one: one["time"], reverse=True)}
+
+
 ACTS = (
     Act("GET", "/stats", Role.READ, "Statistics since the start, with the ledger", _stats),
     Act("GET", "/load", Role.READ, "Load of the models and of their replicas", _show_load),
@@ -218,6 +226,7 @@ ACTS = (
     Act("GET", "/wrong", Role.READ, "How often the hits of each category were wrong", _wrong),
     Act("GET", "/decisions", Role.READ, "The latest decisions", _list_decisions, query=Listing),
     Act("GET", "/decisions/{id}", Role.READ, "The receipt of a decision", _show_decision),
+    Act("GET", "/audit", Role.ADMIN, "The latest acts that changed something", _acts),
     Act(
         "GET",
         "/similarities/{name}",
