@@ -80,7 +80,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         ConfigError: No upstream is configured.
     """
     settings = config.settings
-    pool = Pool(settings.upstream, settings.load)
+    pool, history = Pool(settings.upstream, settings.load), History()
     cache.engine.audits_aside = True
     log = cache.engine.listener = _log_of(config, cache)
     tracing = _tracing_of(config, cache)
@@ -94,7 +94,6 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         cache.load,
         every_s=seconds(settings.load.metrics_every, what="load.metrics_every"),
     )
-    history = History()
     ready = False
 
     @asynccontextmanager
