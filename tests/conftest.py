@@ -15,6 +15,7 @@ from likewise import Cache, Category
 from likewise.embed import Vectors
 from likewise.errors import StoreError
 from likewise.stores import Store, open_store
+from likewise.stores.sealed import SealedStore, new_encryption_key
 from likewise.testing import FakeClock, HashingEmbedder
 
 NOW = 1_700_000_000.0
@@ -125,9 +126,13 @@ def remove_store(url: str) -> None:
             db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, "sealed"])
 def store(request: pytest.FixtureRequest, store_url: Callable[[str], str]) -> Iterator[Store]:
-    """A new store of each kind."""
+    """A new store of each kind, and one whose texts are encrypted."""
+    if request.param == "sealed":
+        with SealedStore(open_store(store_url("sqlite")), [new_encryption_key()]) as made:
+            yield made
+        return
     with open_store(store_url(request.param)) as made:
         yield made
 

@@ -11,7 +11,8 @@ import likewise
 
 ROOT = Path(likewise.__file__).parent
 VALUES = [
-    "errors", "durations", "slots", "eviction", "scope", "answers", "entry", "request", "guards",
+    "errors", "durations", "slots", "eviction", "scope", "sensitive", "answers", "entry", "request",
+    "guards",
     "category", "policy", "quotas", "sources", "adaptive", "prices", "ledger", "service_time",
 ]  # fmt: skip
 OUTER = {

@@ -17,7 +17,7 @@ SIGNATURES = {
     "answer": "question compute * category scope",
     "feedback": "entry_id * correct question",
     "drop": "entry_id",
-    "clear": "* category scope",
+    "clear": "* category scope tenant",
     "explain": "question * category scope",
     "stats": "",
     "close": "",

@@ -221,11 +221,18 @@ class AsyncCache(Front):
         """See ``Cache.drop``."""
         return bool(await self._run(self._writes, self._engine.upkeep.forget, [entry_id]))
 
-    async def clear(self, *, category: str | None = None, scope: Scope | None = None) -> int:
+    async def clear(
+        self,
+        *,
+        category: str | None = None,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+    ) -> int:
         """See ``Cache.clear``."""
         digest = None if scope is None else scope.digest()
+        clear = self._engine.upkeep.clear
         return await self._run(
-            self._writes, lambda: self._engine.upkeep.clear(category=category, scope=digest)
+            self._writes, lambda: clear(category=category, scope=digest, tenant=tenant)
         )
 
     async def override(self, name: str, settings: Mapping[str, Any] | None) -> Category:

@@ -258,14 +258,20 @@ class Cache(Front):
         """
         return bool(self._engine.upkeep.forget([entry_id]))
 
-    def clear(self, *, category: str | None = None, scope: Scope | None = None) -> int:
-        """Delete the entries of a category, of a scope, of both, or all; return how many.
+    def clear(
+        self,
+        *,
+        category: str | None = None,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+    ) -> int:
+        """Delete the entries for which all that is given holds, or everything; return how many.
 
         Raises:
             StoreError: The store failed.
         """
         digest = None if scope is None else scope.digest()
-        return self._engine.upkeep.clear(category=category, scope=digest)
+        return self._engine.upkeep.clear(category=category, scope=digest, tenant=tenant)
 
     def explain(
         self, question: str, *, category: str | None = None, scope: Scope | None = None

@@ -15,6 +15,7 @@ from likewise.durations import byte_count, seconds
 from likewise.errors import ConfigError
 from likewise.eviction import DEFAULT_EVICTION, POLICIES, RETURNS
 from likewise.guards import GUARDS
+from likewise.sensitive import DEFAULT_DETECTORS, DETECTORS
 
 DEFAULT = "default"
 """Name of the category of requests that nothing else claims."""
@@ -69,6 +70,8 @@ class Category:
         cacheable: False keeps the category out of the cache altogether.
         exact_only: True serves only requests that are equal to the letter.
         guards: Names of the checks on the raw texts that may veto a candidate.
+        detect: Kinds of secrets and personal data; a question or an answer that holds any is not
+            cached, see ``sensitive``.
         max_turns: A conversation of more user turns than this is served by the exact tier only.
         max_temperature: A request sampled hotter than this is served by the exact tier only.
         epoch: Raise it to revoke every answer stored before, at once.
@@ -102,6 +105,7 @@ class Category:
     cacheable: bool = field(default=True, kw_only=True)
     exact_only: bool = field(default=False, kw_only=True)
     guards: tuple[str, ...] = field(default=tuple(GUARDS), kw_only=True)
+    detect: tuple[str, ...] = field(default=DEFAULT_DETECTORS, kw_only=True)
     max_turns: int = field(default=4, kw_only=True)
     max_temperature: float = field(default=1.0, kw_only=True)
     epoch: int = field(default=0, kw_only=True)
@@ -119,6 +123,11 @@ class Category:
         for guard in self.guards:
             if guard not in GUARDS:
                 msg = f"{where}: no guard is called {guard!r}; there are: {', '.join(GUARDS)}"
+                raise ConfigError(msg)
+        object.__setattr__(self, "detect", tuple(self.detect))
+        for kind in self.detect:
+            if kind not in DETECTORS:
+                msg = f"{where}: detect knows no {kind!r}; there are: {', '.join(DETECTORS)}"
                 raise ConfigError(msg)
         if self.max_turns < 1:
             msg = f"{where}: max_turns is {self.max_turns}; it is at least 1"

@@ -77,6 +77,7 @@ class PolicySettings(msgspec.Struct, kw_only=True):
     cacheable: bool | UnsetType = UNSET
     exact_only: bool | UnsetType = UNSET
     guards: list[str] | UnsetType = UNSET
+    detect: list[str] | UnsetType = UNSET
     max_turns: int | UnsetType = UNSET
     max_temperature: float | UnsetType = UNSET
     epoch: Annotated[int, Meta(ge=0, le=2**53)] | UnsetType = UNSET
@@ -228,6 +229,13 @@ class IndexSettings(msgspec.Struct, kw_only=True):
     snapshot_every: Duration = "5m"
 
 
+class PrivacySettings(msgspec.Struct, kw_only=True):
+    """What becomes of texts at rest, and for how long anything is kept at most."""
+
+    texts: Literal["keep", "encrypt", "omit"] = "keep"
+    retention: Duration | None = None
+
+
 class TelemetrySettings(msgspec.Struct, kw_only=True):
     """Where traces go, and in which form log lines are written."""
 
@@ -275,6 +283,7 @@ class Settings(msgspec.Struct, kw_only=True):
     load: LoadSettings = msgspec.field(default_factory=LoadSettings)
     gateway: GatewaySettings = msgspec.field(default_factory=GatewaySettings)
     ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
+    privacy: PrivacySettings = msgspec.field(default_factory=PrivacySettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     prices: dict[str, PriceSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, str | int] = msgspec.field(default_factory=dict)

@@ -26,6 +26,7 @@ import msgspec
 
 from likewise.accounts import Accounts
 from likewise.adaptive import STEADY, Adapting, longest_delay_s
+from likewise.answers import answer_text
 from likewise.beginning import begin
 from likewise.catalog import Catalog
 from likewise.category import DEFAULT, Category
@@ -76,6 +77,7 @@ from likewise.receipts import Receipt, Receipts
 from likewise.reembedding import Reembedder
 from likewise.request import Request
 from likewise.rowreader import RowReader
+from likewise.sensitive import sensitive
 from likewise.snapshots import Snapshots
 from likewise.sources import NO_SOURCES, Versions
 from likewise.stats import Stats
@@ -549,6 +551,7 @@ class Engine:
             lookup.naming is None
             or request.controls.no_store
             or (bypass is not None and not bypass.store)
+            or sensitive(answer_text(answer), policy.detect)
         ):
             return None
         vector = self._vector_to_keep(lookup)

@@ -76,7 +76,7 @@ class Entry:
     @property
     def key(self) -> bytes:
         """Identity of the exact tier, see ``exact_key``."""
-        return exact_key(self.scope, self.category if self.named else UNNAMED, self.question)
+        return key_of(self.scope, self.category if self.named else UNNAMED, self.question)
 
     @property
     def size(self) -> int:
@@ -115,6 +115,17 @@ def cost_of(provenance: Provenance) -> float:
 
 UNNAMED = ""
 """Stands for the category where none was named."""
+
+
+OMITTED = "\0omitted:"
+"""Begins what stands for a question whose text is not kept; the hex digits of its key follow."""
+
+
+def key_of(scope: bytes, category: str, question: str) -> bytes:
+    """Return the ``exact_key`` of a question as it is kept, whether its text is or not."""
+    if question.startswith(OMITTED):
+        return bytes.fromhex(question.removeprefix(OMITTED))
+    return exact_key(scope, category, question)
 
 
 def exact_key(scope: bytes, category: str, question: str) -> bytes:

@@ -95,7 +95,7 @@ class Keeper:
         entry = self._entry(
             lookup, vector, answer, provenance=provenance, entry_id=entry_id, sources=sources
         )
-        record = _record(entry, lookup)
+        record = _record(entry, lookup, text=vector is not None and not self._store.omits)
         # Zeros where there is no known word: such a question passes the gate, and only such a one
         # could be near.
         gate = None if vector is None else self._gate
@@ -136,7 +136,8 @@ class Keeper:
         sources: str | None,
     ) -> Entry:
         request, policy, now = lookup.request, lookup.policy, self._clock()
-        lifetimes = [t for t in (policy.ttl_s, request.controls.ttl_s) if t is not None]
+        limits = policy.ttl_s, request.controls.ttl_s, self._force.retention_s
+        lifetimes = [limit for limit in limits if limit is not None]
         if sources is None:
             sources = written(request.controls.sources, self._force.sources)
         return Entry(
@@ -172,7 +173,8 @@ class Keeper:
         """Return for how many seconds the store need keep an entry at most."""
         if entry.expires_at is None:
             return None
-        return entry.expires_at - entry.created_at + self._grace_of(entry.category)
+        life_s = entry.expires_at - entry.created_at + self._grace_of(entry.category)
+        return life_s if self._force.retention_s is None else min(life_s, self._force.retention_s)
 
     def _wants_near(self, lookup: Lookup, teaching: Teaching | None) -> bool:
         if teaching is None:
@@ -218,15 +220,15 @@ class Keeper:
             )
 
 
-def _record(entry: Entry, lookup: Lookup) -> Record:
-    """Return what the index holds of an entry."""
+def _record(entry: Entry, lookup: Lookup, *, text: bool) -> Record:
+    """Return what the index holds of an entry, with or without the ``text`` of its question."""
     return Record.of(
         entry.id,
         lookup.key,
         lookup.scope,
         entry.category,
         # Only guards read it: what is never compared need not be held in memory.
-        entry.question if entry.vector is not None else "",
+        entry.question if text else "",
         entry.created_at,
         entry.expires_at,
         entry.epoch,

@@ -115,6 +115,7 @@ class InForce:
         teaching: What learns in service, if anything does.
         adapting: How far policies follow the load of the model.
         resting: Categories that are served by the exact tier only, because they do not earn more.
+        retention_s: Seconds for which anything is kept at most.
     """
 
     policies: Policies
@@ -123,6 +124,7 @@ class InForce:
     teaching: Teaching | None = None
     adapting: Adapting = STEADY
     resting: frozenset[str] = frozenset()
+    retention_s: float | None = None
     _calm: dict[tuple[str, bool, bool], tuple[Category, Category]] = field(
         default_factory=dict, init=False, repr=False
     )

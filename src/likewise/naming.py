@@ -187,6 +187,7 @@ def strictest(policies: Sequence[Category]) -> Category:
         cacheable=all(p.cacheable for p in policies),
         exact_only=any(p.exact_only for p in policies),
         guards=tuple(dict.fromkeys(guard for p in policies for guard in p.guards)),
+        detect=tuple(dict.fromkeys(kind for p in policies for kind in p.detect)),
         cue_ttl=_least([p.cue_ttl for p in policies]),
         stale_while_revalidate=_common([p.stale_while_revalidate for p in policies]),
         stale_if_error=_common([p.stale_if_error for p in policies]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from likewise.config import (
     IndexSettings,
     LearningSettings,
     Policies,
+    Settings,
     load,
 )
 from likewise.durations import byte_count, seconds
@@ -40,7 +42,7 @@ from likewise.load import LoadTerms
 from likewise.rebuild import Progress
 from likewise.snapshots import folder_of
 from likewise.sources import NO_SOURCES, Versions
-from likewise.stores import PgvectorIndex, Store, open_store
+from likewise.stores import PgvectorIndex, Store, open_store, sealed
 
 logger = logging.getLogger("likewise")
 
@@ -112,9 +114,10 @@ def from_config(
         config = Config() if config is None else load(config)
     opened = embedder or embedder_of(config.settings.embedding)
     learning, configured = learning_of(config.settings.learning, opened)
-    return _engine(
+    privacy = config.settings.privacy
+    engine = _engine(
         embedder=opened,
-        store=config.settings.store,
+        store=store_of(config.settings),
         policies=config.policies,
         rules=config.rules,
         classifier=None,
@@ -132,13 +135,52 @@ def from_config(
         embed_usd=_embed_usd(config),
         terms=config.load,
         adapting=config.adapting,
-        gated=config.settings.embedding.gate,
+        # Sketches are made of texts.
+        gated=config.settings.embedding.gate and privacy.texts != "omit",
         index=index_of(config.settings.index),
-        snapshots=config.settings.index.snapshot,
+        snapshots=_snapshot_of(config.settings),
         snapshot_every_s=seconds(config.settings.index.snapshot_every, what="index"),
         aside=aside,
         reembeds=config.settings.embedding.reembed,
     )
+    engine.force.retention_s = retention_of(config.settings)
+    return engine
+
+
+def store_of(settings: Settings, *, create: bool = True) -> Store:
+    """Open the store of a configuration, with its texts kept as ``privacy`` says.
+
+    Keys are read from ``LIKEWISE_ENCRYPTION_KEYS``, with commas between, the one that writes first.
+
+    Raises:
+        ConfigError: The URL's scheme is unknown, or a key is wrong or missing.
+        StoreError: The store cannot be opened.
+    """
+    given = os.environ.get("LIKEWISE_ENCRYPTION_KEYS", "")
+    keys = [key.strip() for key in given.split(",") if key.strip()]
+    opened = open_store(settings.store, create=create)
+    try:
+        return sealed(opened, settings.privacy.texts, keys)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def retention_of(settings: Settings) -> float | None:
+    """Return for how many seconds anything is kept at most; ``None`` for no limit."""
+    given = settings.privacy.retention
+    return None if given is None else seconds(given, what="privacy.retention")
+
+
+def _snapshot_of(settings: Settings) -> str:
+    """Return where the index is kept; a snapshot holds questions, so encrypted ones have none."""
+    snapshot = settings.index.snapshot
+    if settings.privacy.texts != "encrypt" or snapshot == "off":
+        return snapshot
+    if snapshot != "auto":
+        msg = "index.snapshot: a snapshot holds questions in clear; with privacy.texts: encrypt "
+        raise ConfigError(msg + "leave it out, or set it to off")
+    return "off"
 
 
 def index_of(settings: IndexSettings) -> RemoteIndex | None:

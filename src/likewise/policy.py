@@ -63,6 +63,7 @@ class Reason(StrEnum):
     NO_CACHE = "no-cache"
     EMPTY = "empty-question"
     STATEFUL = "stateful"
+    SENSITIVE = "sensitive"
 
 
 @dataclass(slots=True)
@@ -309,6 +310,8 @@ def bypass_of(request: Request, policy: Category) -> Bypass | None:
         return Bypass(policy.name, Reason.EMPTY)
     if request.stateful:
         return Bypass(policy.name, Reason.STATEFUL)
+    if policy.detect and request.holds(policy.detect):
+        return Bypass(policy.name, Reason.SENSITIVE)
     if controls.no_cache:
         return Bypass(policy.name, Reason.NO_CACHE, store=not controls.no_store)
     return None
@@ -379,7 +382,9 @@ def standing_objection(
         return Reason.STALE, stale
     if candidate.entry_id in blocked:
         return Reason.BLOCKED_PAIR, "marked wrong for this question"
-    if candidate.tier is not Tier.EXACT:
+    if candidate.tier is not Tier.EXACT and policy.guards:
+        if not candidate.question:
+            return Reason.GUARD, "its text was left out, so that no guard can read it"
         seen = veto(policy.guards, request.question, candidate.question)
         if seen is not None:
             return Reason.GUARD, seen

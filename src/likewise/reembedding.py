@@ -13,7 +13,7 @@ import numpy as np
 
 from likewise.category import DEFAULT
 from likewise.embed import Embedder, Vectors
-from likewise.entry import Entry
+from likewise.entry import OMITTED, Entry
 from likewise.errors import EmbedderError, StoreError
 from likewise.faults import Faults
 from likewise.filling import Filling
@@ -189,7 +189,11 @@ def _is_foreign(row: IndexRow, embedder: Embedder) -> bool:
 
 def _vectors(entries: list[Entry], embedder: Embedder) -> list[Vectors | None]:
     """Return the vector of each entry's question, ``None`` where there is none to be had."""
-    fitting = [entry.question for entry in entries if embedder.fits(entry.question)]
+    fitting = [
+        entry.question
+        for entry in entries
+        if not entry.question.startswith(OMITTED) and embedder.fits(entry.question)
+    ]
     made: dict[str, Vectors] = {}
     failed: EmbedderError | None = None
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from likewise.scope import Scope
+from likewise.sensitive import sensitive
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,9 @@ class Controls:
 class _Room:
     """Room for what an engine has found of a request, for when the very same is asked again."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("_found", "_sensitive")
     _found: object
+    _sensitive: tuple[Sequence[str], str | None]
 
     @property
     def found(self) -> object:
@@ -73,3 +76,11 @@ class Request(_Room):
     system: str = field(default="", repr=False)
     path: str = ""
     stateful: bool = False
+
+    def holds(self, kinds: Sequence[str]) -> str | None:
+        """Return which kind of secrets or personal data the question holds, see ``sensitive``."""
+        known = getattr(self, "_sensitive", None)
+        if known is None or known[0] is not kinds:
+            known = kinds, sensitive(self.question, kinds)
+            object.__setattr__(self, "_sensitive", known)
+        return known[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from likewise.embed import Vectors
-from likewise.entry import UNNAMED, exact_key
+from likewise.entry import OMITTED, UNNAMED, key_of
 from likewise.index import Record
 from likewise.stores import IndexRow
 
@@ -43,13 +43,14 @@ class RowReader:
         if len(self._scopes) > _MOST_SCOPES:
             self._scopes.clear()
         scope = self._scopes.setdefault(row.scope, row.scope)
+        omitted = row.question.startswith(OMITTED)
         record = Record.of(
             row.id,
-            exact_key(scope, row.category if row.named else UNNAMED, row.question),
+            key_of(scope, row.category if row.named else UNNAMED, row.question),
             scope,
             row.category,
             # Only guards read it: what is never compared need not be held in memory.
-            row.question if vector is not None else "",
+            row.question if vector is not None and not omitted else "",
             row.created_at,
             row.expires_at,
             row.epoch,

@@ -14,6 +14,8 @@ from likewise.stats import Stats
 from likewise.stores import Store
 
 _EVERY_S = 30.0
+_CHUNK = 1_000
+"""Entries that are deleted at once."""
 
 
 class Upkeep:
@@ -57,16 +59,47 @@ class Upkeep:
         finally:
             self._forgotten(entry_ids)
 
-    def clear(self, *, category: str | None = None, scope: bytes | None = None) -> int:
-        """Delete the entries of a category, of a scope, of both, or all; return how many."""
+    def clear(
+        self,
+        *,
+        category: str | None = None,
+        scope: bytes | None = None,
+        tenant: str | None = None,
+    ) -> int:
+        """Delete the entries of a category, of a scope, of a tenant, of all of them, or everything.
+
+        Returns:
+            How many the store held.
+
+        Raises:
+            StoreError: The store failed; some of a tenant's may be left, to be deleted once more.
+        """
         # Chosen first: what is stored in the meantime stays in both.
         known = self._catalog.select(
-            lambda r: category in (None, r.category) and scope in (None, r.scope)
+            lambda r: (
+                category in (None, r.category)
+                and scope in (None, r.scope)
+                and tenant in (None, r.tenant)
+            )
         )
-        gone = self._store.clear(category=category, scope=scope)
+        if tenant is None:
+            gone = self._store.clear(category=category, scope=scope)
+            count = len(gone)
+        else:
+            gone = [
+                row.id
+                for row in self._store.scan()
+                if row.tenant == tenant
+                and category in (None, row.category)
+                and scope in (None, row.scope)
+            ]
+            count = sum(
+                self._store.delete(gone[start : start + _CHUNK])
+                for start in range(0, len(gone), _CHUNK)
+            )
         self._catalog.remove([*gone, *known])
         self._forgotten(None)
-        return len(gone)
+        return count
 
     def tidy(self) -> None:
         """Delete what has expired and hand the counters to the store; no fault gets out."""

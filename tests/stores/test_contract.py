@@ -34,6 +34,7 @@ from likewise.stores import (
     open_store,
 )
 from likewise.stores.base import MOST_LABELS
+from likewise.stores.sealed import SealedStore
 
 KINDS = ("memory", "sqlite", "redis", "postgres")
 FULL = Entry(
@@ -207,7 +208,9 @@ def test_a_scan_has_everything_but_the_answer(store: Store) -> None:
     store.put(entry("b", vector=None))
     first, second = store.scan()
     for one in fields(IndexRow):
-        if one.name != "vector":
+        if one.name == "size" and isinstance(store, SealedStore):
+            assert first.size > FULL.size  # it takes what is written, and that is longer
+        elif one.name != "vector":
             assert getattr(first, one.name) == getattr(FULL, one.name)
     np.testing.assert_array_equal(first.vector, FULL.vector)
     assert second.vector is None
@@ -368,6 +371,9 @@ def test_the_address_opens_the_same_kind(store: Store) -> None:
         assert store.url == "memory://"
         return
     with open_store(store.url) as again:
+        if isinstance(store, SealedStore):
+            assert again.counts() == store.counts()
+            return
         assert type(again) is type(store)
         assert_equal(FULL, again.get("lw-1"))
 

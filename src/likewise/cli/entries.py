@@ -117,6 +117,9 @@ def _details(name: str, row: dict[str, Any]) -> Iterator[str]:
 def purge(
     category: Annotated[str | None, typer.Option(help="Delete this category's entries.")] = None,
     entry: Annotated[str | None, typer.Option(help="Delete the entry with this id.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="Delete all of this tenant, named in full.")
+    ] = None,
     expired: Annotated[bool, typer.Option(help="Delete what is past its time to live.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Delete every entry.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -125,14 +128,14 @@ def purge(
     json: JsonOption = False,
 ) -> None:
     """Delete entries for good; a gateway that runs on the same store serves them no more."""
-    if sum([category is not None, entry is not None, expired, everything]) != 1:
+    if sum(given is not None for given in (category, entry, tenant)) + expired + everything != 1:
         msg = (
-            "name what to delete: one of --category NAME, --entry ID, --expired, --all; "
-            "see likewise purge --help"
+            "name what to delete: one of --category NAME, --entry ID, --tenant NAME, --expired, "
+            "--all; see likewise purge --help"
         )
         raise WrongUsageError(msg)
     if not yes:
-        what = category or entry or ("everything expired" if expired else "EVERYTHING")
+        what = category or entry or tenant or ("everything expired" if expired else "EVERYTHING")
         typer.confirm(f"Delete {what} for good?", abort=True, err=True)
     from likewise.opening import snapshots_of  # noqa: PLC0415 - loads what it needs
 
@@ -140,6 +143,8 @@ def purge(
     with open_store(settings.store, create=False) as opened:
         if entry is not None:
             dropped = opened.delete([entry])
+        elif tenant is not None:
+            dropped = opened.delete([row.id for row in opened.scan() if row.tenant == tenant])
         elif expired:
             now = time.time()
             old = [r.id for r in opened.scan() if r.expires_at is not None and r.expires_at <= now]

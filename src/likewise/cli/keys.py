@@ -1,4 +1,4 @@
-"""``likewise keys``: keys of the admin API, of which only a hash is kept."""
+"""``likewise keys``: keys of the admin API, of which only a hash is kept, and of encryption."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import typer
 from likewise.cli.output import JsonOption, print_line
 from likewise.errors import ConfigError
 
-app = typer.Typer(help="Make keys of the admin API.", no_args_is_help=True)
+app = typer.Typer(help="Make keys of the admin API, and of encryption.", no_args_is_help=True)
 _ROLES = ("read", "write", "admin")
+
+
+@app.command("encryption")
+def encryption() -> None:
+    """Make a key to encrypt texts with; it belongs in LIKEWISE_ENCRYPTION_KEYS."""
+    from likewise.stores.sealed import new_encryption_key  # noqa: PLC0415 - an extra
+
+    typer.echo(new_encryption_key())
 
 
 @app.command("new")

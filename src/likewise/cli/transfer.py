@@ -28,7 +28,7 @@ from likewise.cli.output import (
 from likewise.cli.settings import config_of
 from likewise.durations import seconds
 from likewise.errors import ConfigError, StoreError
-from likewise.stores import Store, open_store
+from likewise.stores import Store
 
 if TYPE_CHECKING:
     from likewise.config import Config
@@ -75,7 +75,7 @@ def export(
         require_folder(path, "export")
     settings = config_of(config, store=store)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_store(settings.settings.store, create=False))
+        opened = stack.enter_context(_opened(settings))
         header = parts.header_of(opened, now=time.time())
         report = stack.enter_context(progress("exporting"))
         if file == "-":
@@ -271,7 +271,7 @@ def reembed(
     from likewise.reembedding import reembed as embed_anew  # noqa: PLC0415
 
     settings = config_of(config, store=store)
-    with open_store(settings.settings.store, create=False) as opened:
+    with _opened(settings) as opened:
         embedder = embedder_of(settings.settings.embedding)
         with progress("embedding") as report:
             counts = embed_anew(opened, embedder, progress=report)
@@ -353,11 +353,17 @@ def _take_all(
 def _target(settings: Config, dry: bool) -> Store | None:
     """Return the store to import into; none when it is not there and must not be made."""
     if not dry:
-        return open_store(settings.settings.store)
+        return _opened(settings, create=True)
     try:
-        return open_store(settings.settings.store, create=False)
+        return _opened(settings)
     except StoreError:
         return None
+
+
+def _opened(settings: Config, *, create: bool = False) -> Store:
+    from likewise.opening import store_of  # noqa: PLC0415 - loads what it needs
+
+    return store_of(settings.settings, create=create)
 
 
 def _tell(found: dict[str, Any]) -> None:

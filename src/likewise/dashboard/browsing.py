@@ -9,7 +9,7 @@ import numpy as np
 
 from likewise.embed import Vectors
 from likewise.engine import Engine
-from likewise.entry import Entry
+from likewise.entry import OMITTED, Entry
 from likewise.errors import EmbedderError, RequestError
 from likewise.index import Match, Record
 
@@ -69,7 +69,7 @@ def in_full(engine: Engine, entry_id: str) -> dict[str, Any]:
     return {
         "id": entry.id,
         "category": entry.category,
-        "question": entry.question,
+        "question": "" if entry.question.startswith(OMITTED) else entry.question,
         "answer": entry.answer,
         "created_at": entry.created_at,
         "expires_at": entry.expires_at,

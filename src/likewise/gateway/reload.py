@@ -15,7 +15,7 @@ from likewise.config import Config, load
 from likewise.engine import Engine
 from likewise.errors import ConfigError
 from likewise.gateway.admin.access import KeyRing
-from likewise.opening import coarse_of, judging_of, nearest_of
+from likewise.opening import coarse_of, judging_of, nearest_of, retention_of
 
 logger = logging.getLogger("likewise")
 
@@ -87,6 +87,7 @@ class Follower:
                 load=config.load,
                 adapting=config.adapting,
             )
+            engine.force.retention_s = retention_of(config.settings)
             if self._keys is not None:
                 self._keys.put(keys)
         except ConfigError as error:

@@ -13,6 +13,7 @@ from likewise.stores.pgvector import PgvectorIndex
 from likewise.stores.postgres import PostgresStore
 from likewise.stores.redis import RedisStore
 from likewise.stores.remote import missing
+from likewise.stores.sealed import sealed
 from likewise.stores.sqlite import SQLiteStore
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Store",
     "Verdict",
     "open_store",
+    "sealed",
 ]
 
 _REDIS = ("redis", "rediss", "unix", "valkey", "valkeys")

@@ -112,6 +112,11 @@ class Store(ABC):
     """Whether others may write to the store beside this object."""
 
     @property
+    def omits(self) -> bool:
+        """Whether it leaves the texts of questions out."""
+        return False
+
+    @property
     @abstractmethod
     def url(self) -> str:
         """The store's address, without any password."""

@@ -11,6 +11,10 @@ from likewise.category import check_name
 from likewise.dashboard import browsing
 from likewise.errors import ConfigError, RequestError
 from likewise.gateway.admin.acts import Act, Desk, Given, Role
+from likewise.scope import tenant_of
+
+_LEAST_PREFIX = 12
+"""Characters of a tenant's digest that are shown, and so the least that name one."""
 
 
 class Text(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,6 +46,13 @@ class Near(msgspec.Struct, forbid_unknown_fields=True):
     entry_id: str
     similarity: float = 0.9
     dry_run: bool = False
+
+
+class Erasure(msgspec.Struct, forbid_unknown_fields=True):
+    """A tenant, by its name, the beginning of its digest, or its API key."""
+
+    tenant: str | None = None
+    api_key: str | None = None
 
 
 class Purge(msgspec.Struct, forbid_unknown_fields=True):
@@ -117,6 +128,36 @@ async def _purge(desk: Desk, given: Given) -> dict[str, Any]:
     return {"dropped": await desk.cache.clear(category=name)}
 
 
+async def _erase(desk: Desk, given: Given) -> dict[str, Any]:
+    asked: Erasure = given.body
+    if (asked.tenant is None) == (asked.api_key is None):
+        msg = "name one of tenant and api_key"
+        raise RequestError(msg, param="tenant")
+    if asked.api_key is not None:
+        tenant = tenant_of(f"Bearer {asked.api_key}")
+    else:
+        tenant = await asyncio.to_thread(_tenant, desk, asked.tenant or "")
+    return {"dropped": await desk.cache.clear(tenant=tenant)}
+
+
+def _tenant(desk: Desk, named: str) -> str:
+    """Return the tenant of that name, or whose digest begins with it.
+
+    Raises:
+        RequestError: There is none, or there are several.
+    """
+    known = {record.tenant for record in desk.cache.engine.catalog.records()}
+    if named in known:
+        return named
+    found = [one for one in known if len(named) >= _LEAST_PREFIX and one.startswith(named)]
+    if len(found) != 1:
+        msg = (
+            "there is no such tenant" if not found else "several tenants begin so; name more of it"
+        )
+        raise RequestError(msg, status=400 if found else 404, param="tenant")
+    return found[0]
+
+
 ACTS = (
     Act("GET", "/entries", Role.READ, "Entries by text, newest first", _by_text, query=Text),
     Act(
@@ -132,5 +173,6 @@ ACTS = (
     Act(
         "POST", "/drop-near", Role.WRITE, "Drop an entry and all near it", _drop_near, body=Near
     ),
+    Act("POST", "/erase", Role.ADMIN, "Delete all of a tenant", _erase, body=Erasure),
     Act("POST", "/purge", Role.ADMIN, "Delete a category, or everything", _purge, body=Purge),
 )  # fmt: skip

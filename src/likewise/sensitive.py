@@ -1,0 +1,99 @@
+"""Recognises secrets and personal data in a text, by rules. No I/O.
+
+A question that holds any is not answered from cache, and neither it nor its answer is stored. The
+rules ask for a form that hardly occurs by chance, and for a check sum where there is one: they miss
+what has no form, such as a name or a password in a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+_SECRETS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\b(?:sk|pk|rk)[-_](?:live|test|proj|ant|or|svcacct)?[-_]?[A-Za-z0-9_-]{20,}"
+    r"|\bgh[opsur]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{30,}"
+    r"|\bglpat-[A-Za-z0-9_-]{18,}|\bhf_[A-Za-z0-9]{30,}|\bnpm_[A-Za-z0-9]{30,}"
+    r"|\bxox[abeprs]-[A-Za-z0-9-]{10,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{35}\b"
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+    r"|(?i:\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/@]+@[^\s/]+)"
+    r"|(?i:\b(?:password|passwd|passphrase|api[_ -]?key|secret|access[_ -]?token)\b"
+    r"\s*(?:is|=|:)\s*[\"']?(?=\S*\d)[^\s\"']{8,})"
+)
+_CARD = re.compile(r"(?<!\d)(?<!\d\.)(?:\d[ -]?){12,18}\d(?!\.?\d)")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
+_SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\d-])")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]+\.)+[A-Za-z]{2,24}\b")
+_PHONE = re.compile(r"(?<![\w+.-])(?:\+\d{1,3}[ .-]?)(?:\(?\d{1,4}\)?[ .-]?){2,5}\d{2,4}(?![\w-])")
+
+
+def _secret(text: str) -> bool:
+    return _SECRETS.search(text) is not None
+
+
+def _card(text: str) -> bool:
+    return any(_is_card(found.group()) for found in _CARD.finditer(text))
+
+
+def _account(text: str) -> bool:
+    return any(_is_iban(found.group()) for found in _IBAN.finditer(text))
+
+
+def _identity(text: str) -> bool:
+    return _SSN.search(text) is not None
+
+
+def _email(text: str) -> bool:
+    return "@" in text and _EMAIL.search(text) is not None
+
+
+def _phone(text: str) -> bool:
+    return "+" in text and _PHONE.search(text) is not None
+
+
+DETECTORS: dict[str, Callable[[str], bool]] = {
+    "secrets": _secret,
+    "cards": _card,
+    "accounts": _account,
+    "identities": _identity,
+    "emails": _email,
+    "phones": _phone,
+}
+"""By name: keys, tokens and passwords; numbers of payment cards and of bank accounts (IBAN); US
+social security numbers; e-mail addresses; international telephone numbers."""
+
+DEFAULT_DETECTORS = ("secrets", "cards", "accounts", "identities")
+"""What hardly anybody asks about on purpose. Addresses and numbers to call are in many answers."""
+
+
+def sensitive(text: str, kinds: Sequence[str]) -> str | None:
+    """Return the first of ``kinds`` that a text holds, ``None`` when it holds none.
+
+    >>> sensitive("Is 4111 1111 1111 1111 valid?", ["secrets", "cards"])
+    'cards'
+    >>> sensitive("How many digits has a card?", ["cards"])
+    """
+    for kind in kinds:
+        if DETECTORS[kind](text):
+            return kind
+    return None
+
+
+def _is_card(text: str) -> bool:
+    """Return whether digits pass the check of Luhn, ISO/IEC 7812-1."""
+    digits = [int(character) for character in text if character.isdigit()]
+    if len(set(digits)) < 2 or not 13 <= len(digits) <= 19:
+        return False
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _is_iban(text: str) -> bool:
+    """Return whether an account passes the check of ISO 13616: 1 modulo 97."""
+    account = text.replace(" ", "")
+    if not 15 <= len(account) <= 34:
+        return False
+    moved = account[4:] + account[:4]
+    return int("".join(str(int(character, 36)) for character in moved)) % 97 == 1
