@@ -70,6 +70,10 @@ class Category:
         cacheable: False keeps the category out of the cache altogether.
         exact_only: True serves only requests that are equal to the letter.
         guards: Names of the checks on the raw texts that may veto a candidate.
+        tool_results: Whether answers are kept that follow what a tool has said: whoever speaks
+            through a tool could else speak to later callers.
+        alike_per_minute: How many answers of one tenant are kept in a minute whatever they are;
+            beyond that only those to questions that are like nothing kept. ``None`` for no bound.
         detect: Kinds of secrets and personal data; a question or an answer that holds any is not
             cached, see ``sensitive``.
         max_turns: A conversation of more user turns than this is served by the exact tier only.
@@ -105,6 +109,8 @@ class Category:
     cacheable: bool = field(default=True, kw_only=True)
     exact_only: bool = field(default=False, kw_only=True)
     guards: tuple[str, ...] = field(default=tuple(GUARDS), kw_only=True)
+    tool_results: bool = field(default=False, kw_only=True)
+    alike_per_minute: int | None = field(default=600, kw_only=True)
     detect: tuple[str, ...] = field(default=DEFAULT_DETECTORS, kw_only=True)
     max_turns: int = field(default=4, kw_only=True)
     max_temperature: float = field(default=1.0, kw_only=True)
@@ -124,6 +130,9 @@ class Category:
             if guard not in GUARDS:
                 msg = f"{where}: no guard is called {guard!r}; there are: {', '.join(GUARDS)}"
                 raise ConfigError(msg)
+        if self.alike_per_minute is not None and self.alike_per_minute < 1:
+            msg = f"{where}: alike_per_minute is {self.alike_per_minute}; it is at least 1"
+            raise ConfigError(msg)
         object.__setattr__(self, "detect", tuple(self.detect))
         for kind in self.detect:
             if kind not in DETECTORS:

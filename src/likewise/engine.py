@@ -75,7 +75,7 @@ from likewise.policybook import PolicyBook
 from likewise.rebuild import Progress
 from likewise.receipts import Receipt, Receipts
 from likewise.reembedding import Reembedder
-from likewise.request import Request
+from likewise.request import TOOL_RESULTS, Request
 from likewise.rowreader import RowReader
 from likewise.sensitive import sensitive
 from likewise.snapshots import Snapshots
@@ -551,10 +551,13 @@ class Engine:
             lookup.naming is None
             or request.controls.no_store
             or (bypass is not None and not bypass.store)
+            or (request.exact_only == TOOL_RESULTS and not policy.tool_results)
             or sensitive(answer_text(answer), policy.detect)
         ):
             return None
         vector = self._vector_to_keep(lookup)
+        if self._keeper.floods(lookup, vector):
+            return None
         if vector is not None and self._gatekeeper is not None:
             self._gatekeeper.check(lookup, lambda dry: isinstance(self._compared(dry, vector), Hit))
         entry = self._keeper.keep(

@@ -18,10 +18,14 @@ from likewise.index import Match, Record
 from likewise.listener import Listener
 from likewise.lookup import InForce, Lookup
 from likewise.neighbours import Neighbours
+from likewise.pace import Pace
 from likewise.sources import written
 from likewise.stats import Stats
 from likewise.stores import Store
 from likewise.teaching import Teaching, may_learn
+
+_ALIKE = 0.9
+"""Cosine from which on questions are nearly the same."""
 
 _KEY_LOCKS = 64
 
@@ -72,6 +76,7 @@ class Keeper:
         self._grace_of = grace_of
         self._refresh = refresh
         self._followed = followed
+        self._paces: dict[int, Pace] = {}
         self._locks = [threading.Lock() for _ in range(_KEY_LOCKS)]
         self.listener: Listener | None = None
         """Who keeps a log of what is learned, if anybody."""
@@ -124,6 +129,32 @@ class Keeper:
             self._force.judging.learn([(policy.name, question)])
         self._count(entry)
         return entry
+
+    def floods(self, lookup: Lookup, vector: Vectors | None) -> bool:
+        """Return whether a tenant has lately had more kept than it may, and this is more alike.
+
+        Who sends the same in ever other words would else fill a category, and evict what others
+        have in it. The library's callers, who are of no tenant, are not counted.
+        """
+        policy, tenant = lookup.policy, lookup.request.scope.tenant
+        if policy.alike_per_minute is None or not tenant:
+            return False
+        pace = self._paces.get(policy.alike_per_minute)
+        if pace is None:
+            pace = self._paces[policy.alike_per_minute] = Pace(policy.alike_per_minute)
+        who = f"{tenant} {policy.name}"
+        if not pace.wait_s(who):
+            pace.count(who)
+            return False
+        if vector is None:
+            return True  # nothing tells how alike it is
+        near: list[Match] = []
+        with suppress(StoreError):
+            near = self._near.nearest(lookup, vector, _ALIKE)
+        if not near or near[0][1] < _ALIKE:
+            return False
+        self._stats.add(policy.name, damped=1)
+        return True
 
     def _entry(
         self,

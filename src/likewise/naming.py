@@ -187,6 +187,8 @@ def strictest(policies: Sequence[Category]) -> Category:
         cacheable=all(p.cacheable for p in policies),
         exact_only=any(p.exact_only for p in policies),
         guards=tuple(dict.fromkeys(guard for p in policies for guard in p.guards)),
+        tool_results=all(p.tool_results for p in policies),
+        alike_per_minute=_fewest([p.alike_per_minute for p in policies]),
         detect=tuple(dict.fromkeys(kind for p in policies for kind in p.detect)),
         cue_ttl=_least([p.cue_ttl for p in policies]),
         stale_while_revalidate=_common([p.stale_while_revalidate for p in policies]),
@@ -202,6 +204,11 @@ def strictest(policies: Sequence[Category]) -> Category:
 def _least(limits: Sequence[float | str | None]) -> float | None:
     """Return the least of some limits, of which ``None`` is no limit."""
     return min((float(limit) for limit in limits if limit is not None), default=None)
+
+
+def _fewest(limits: Sequence[int | None]) -> int | None:
+    """Return the least of some limits, of which ``None`` is no limit."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _common(allowances: Sequence[float | str | None]) -> float | None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from likewise.scope import Scope
 from likewise.sensitive import sensitive
 
+TOOL_RESULTS = "tool results"
+"""Why only equal requests may be served where an earlier turn holds what a tool has said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Controls:

@@ -29,6 +29,20 @@ _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]+\.)+[A-Za-z]{2,24}\b")
 _PHONE = re.compile(r"(?<![\w+.-])(?:\+\d{1,3}[ .-]?)(?:\(?\d{1,4}\)?[ .-]?){2,5}\d{2,4}(?![\w-])")
 
 
+_INJECTION = re.compile(
+    r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\|?>"
+    r"|\[/?INST\]|<</?SYS>>|^\s*#{2,}\s*(?:system|instruction)s?\s*:"
+    r"|(?i:\b(?:ignore|disregard|forget|override)\s+(?:all\s+|any\s+|the\s+|your\s+)*"
+    r"(?:previous|prior|above|earlier|preceding)\s+(?:instruction|prompt|message|rule|direction)s?)"
+    r"|(?i:\bfrom\s+now\s+on,?\s+(?:you\s+(?:are|will|must)|always|answer|respond))",
+    re.MULTILINE,
+)
+
+
+def _injection(text: str) -> bool:
+    return _INJECTION.search(text) is not None
+
+
 def _secret(text: str) -> bool:
     return _SECRETS.search(text) is not None
 
@@ -60,11 +74,13 @@ DETECTORS: dict[str, Callable[[str], bool]] = {
     "identities": _identity,
     "emails": _email,
     "phones": _phone,
+    "injections": _injection,
 }
 """By name: keys, tokens and passwords; numbers of payment cards and of bank accounts (IBAN); US
-social security numbers; e-mail addresses; international telephone numbers."""
+social security numbers; e-mail addresses; international telephone numbers; text that is
+meant to steer a model: marks of chat templates, and orders to forget what it was told."""
 
-DEFAULT_DETECTORS = ("secrets", "cards", "accounts", "identities")
+DEFAULT_DETECTORS = ("secrets", "cards", "accounts", "identities", "injections")
 """What hardly anybody asks about on purpose. Addresses and numbers to call are in many answers."""
 
 

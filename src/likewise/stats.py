@@ -36,6 +36,7 @@ ADDITIVE = (
     "audited_wrong",
     "drift_alarms",
     "gate_lost",
+    "damped",
     "saved_s",
     "saved_tokens",
     "saved_usd",

@@ -10,10 +10,11 @@ import yaml
 
 from likewise.config import load, parse
 from likewise.errors import ConfigError
-from likewise.gateway.admin.access import KeyRing, Pace, failures, new_key
+from likewise.gateway.admin.access import KeyRing, failures, new_key
 from likewise.gateway.admin.acts import Role
 from likewise.gateway.admin.app import ACTS
 from likewise.gateway.reload import Follower
+from likewise.pace import Pace
 
 from .conftest import Open
 from .support import Gateway

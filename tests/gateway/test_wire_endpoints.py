@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from likewise.gateway.wire import CHAT, DIALECTS, EMBEDDINGS, MESSAGES, RESPONSES, TEXT_COMPLETIONS
 from likewise.gateway.wire.dialect import Call, Dialect, JsonObject
 from likewise.gateway.wire.sse import data_of, event_of
-from likewise.request import Request
+from likewise.request import TOOL_RESULTS, Request
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60)
 JSON: Any = st.recursive(
@@ -247,6 +247,33 @@ OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "r"}
 def test_what_only_equality_serves(dialect: Dialect, body: JsonObject) -> None:
     """Tools and their results, pictures, and whatever is not one plain text of the user's."""
     assert asks(dialect, body).exact_only
+
+
+def test_results_of_tools_go_before_all_other_reasons() -> None:
+    """What follows one is not kept unless the category says so, whatever else is true of it."""
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1"}]}
+    result = {"role": "tool", "tool_call_id": "c1", "content": "r"}
+    requests = [
+        asks(CHAT, {"messages": [*said("Q"), call, result], "tools": tools, "n": 2}),
+        asks(CHAT, {"messages": [call, result, *said([{"type": "image_url"}])], "tools": tools}),
+        asks(
+            MESSAGES,
+            {**MESSAGE_BASE, "messages": said("Q", [TOOL_CALL], [TOOL_RESULT]), "tools": tools},
+        ),
+        asks(MESSAGES, {**MESSAGE_BASE, "messages": said("Q", [{"type": "mcp_tool_result"}], "R")}),
+        asks(
+            RESPONSES,
+            {
+                **RESPONSE_BASE,
+                "input": [*said("Q"), FUNCTION, OUTPUT],
+                "tools": tools,
+                "store": True,
+            },
+        ),
+        asks(RESPONSES, {**RESPONSE_BASE, "input": [{"type": "web_search_call"}, *said("Q")]}),
+    ]
+    assert {request.exact_only for request in requests} == {TOOL_RESULTS}
 
 
 @given(st.lists(TEXT, min_size=1, max_size=5), st.integers(0, 4), st.sampled_from(range(3)))

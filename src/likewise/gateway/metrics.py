@@ -166,6 +166,7 @@ class _EngineCollector(Collector):
         ("stored", "likewise_stored", "Entries stored."),
         ("evicted", "likewise_evicted", "Entries evicted by a quota."),
         ("expired", "likewise_expired", "Entries deleted after their time to live."),
+        ("damped", "likewise_damped", "Answers not kept because a tenant floods a category."),
         ("stale_hits", "likewise_stale_hits", "Hits served after their time to live."),
         ("refreshes", "likewise_refreshes", "Fresh answers fetched aside."),
         ("by_examples", "likewise_by_examples", "Questions whose category examples named."),

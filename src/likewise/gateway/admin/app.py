@@ -10,11 +10,12 @@ from starlette.types import Receive, Scope, Send
 from likewise.config import GatewaySettings
 from likewise.errors import LikewiseError, RequestError
 from likewise.gateway.admin import contents, governing, running
-from likewise.gateway.admin.access import Key, KeyRing, Pace, failures
+from likewise.gateway.admin.access import Key, KeyRing, failures
 from likewise.gateway.admin.acts import Act, Desk, Given, Role
 from likewise.gateway.client import ClientGone, read_body, send_json, send_whole
 from likewise.gateway.errors import error_body, refused_websocket, send_error
 from likewise.gateway.siblings import Answers
+from likewise.pace import Pace
 
 ACTS: tuple[Act, ...] = (*running.ACTS, *contents.ACTS, *governing.ACTS)
 """All there is, in the order in which paths are tried."""

@@ -18,7 +18,7 @@ from likewise.gateway.wire.dialect import (
     canonical,
     openai_usage,
 )
-from likewise.request import Request
+from likewise.request import TOOL_RESULTS, Request
 from likewise.scope import Scope
 
 PATH = "/v1/chat/completions"
@@ -74,7 +74,7 @@ class Chat(Dialect):
                 query=around.query,
             ),
             controls=around.asked.controls,
-            exact_only=exact_only or _exact_only(body, messages),
+            exact_only=_exact_only(body, messages) or exact_only,
             turns=sum(m.get("role") == "user" for m in messages),
             temperature=temperature if isinstance(temperature, int | float) else None,
             system="\n".join(_text(m) for m in messages if m.get("role") in _SYSTEM_ROLES),
@@ -133,10 +133,11 @@ def _question(last: dict[str, Any]) -> tuple[str, str | None]:
 
 
 def _exact_only(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> str | None:
+    # Before all else: what follows a tool's result may not even be kept.
+    if any(m.get("role") in ("tool", "function") or m.get("tool_calls") for m in messages):
+        return TOOL_RESULTS
     if body.get("tools") or body.get("functions"):
         return "tools"
-    if any(m.get("role") in ("tool", "function") or m.get("tool_calls") for m in messages):
-        return "tool results"
     for message in messages:
         if isinstance(content := message.get("content"), list) and not _is_text(content):
             return _why_not_text(content)

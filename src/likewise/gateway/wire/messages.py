@@ -12,7 +12,7 @@ from likewise.gateway.wire import messages_stream
 from likewise.gateway.wire.dialect import Around, Dialect, JsonObject, Usage, canonical, count
 from likewise.gateway.wire.shape import anthropic_error
 from likewise.gateway.wire.sse import named_event
-from likewise.request import Request
+from likewise.request import TOOL_RESULTS, Request
 
 _NOT_IDENTITY = frozenset(
     {
@@ -31,6 +31,9 @@ _FINISHED = ("end_turn", "stop_sequence", "tool_use")
 _KEPT = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
 """What may be in an answer that is kept: text, and calls that the caller carries out. Tools of the
 server have looked something up or done something, which is not to be taken for new."""
+
+_OF_TOOLS = ("tool_use", "tool_result")
+"""How the types of blocks end in which a tool is called or has said something."""
 
 _WRITE, _WRITE_FOR_AN_HOUR, _READ = 1.25, 2.0, 0.1
 """What prompt tokens that go to or come from the model's own cache cost, as multiples of the list
@@ -176,13 +179,16 @@ def _question(last: JsonObject) -> tuple[str, object, str | None]:
 
 
 def _exact_only(body: JsonObject, contents: list[object]) -> str | None:
+    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    kinds = [block.get("type") if isinstance(block, dict) else None for block in blocks]
+    # Before all else: what follows a tool's result may not even be kept.
+    if any(isinstance(kind, str) and kind.endswith(_OF_TOOLS) for kind in kinds):
+        return TOOL_RESULTS
     if body.get("tools") or body.get("mcp_servers"):
         return "tools"
     for content in contents:
         for block in content if isinstance(content, list) else []:
             kind = block.get("type") if isinstance(block, dict) else None
-            if kind in ("tool_use", "tool_result"):
-                return "tool results"
             if not _is_text(block) and kind not in ("thinking", "redacted_thinking"):
                 return _why_not_text(content)
     return None

@@ -25,7 +25,7 @@ from likewise.gateway.wire.dialect import (
     openai_usage,
 )
 from likewise.gateway.wire.sse import named_event
-from likewise.request import Request
+from likewise.request import TOOL_RESULTS, Request
 
 _NOT_IDENTITY = frozenset(
     {
@@ -47,6 +47,9 @@ _NOT_IDENTITY = frozenset(
 )
 _STATE = ("background", "conversation", "previous_response_id", "prompt")
 """Fields that refer to what the server holds, or ask it to hold the answer's making."""
+
+_OF_TOOLS = ("_call", "_output")
+"""How the types of items end in which a tool is called or has said something."""
 
 _SYSTEM_ROLES = ("system", "developer")
 _TEXTS = ("input_text", "output_text")
@@ -186,11 +189,15 @@ def _question(last: JsonObject) -> tuple[str, JsonObject, str | None]:
 
 
 def _exact_only(body: JsonObject, items: list[JsonObject]) -> str | None:
+    kinds = [str(item.get("type", "message")) for item in items]
+    # Before all else: what follows a tool's result may not even be kept.
+    if any(kind.endswith(_OF_TOOLS) for kind in kinds):
+        return TOOL_RESULTS
     if body.get("tools"):
         return "tools"
-    for item in items:
-        if item.get("type", "message") != "message":
-            return "tool results, or items that are no messages"
+    for item, kind in zip(items, kinds, strict=True):
+        if kind != "message":
+            return "items that are no messages"
         content = item.get("content")
         if not isinstance(content, str) and not (
             isinstance(content, list) and all(map(_is_said, content))
