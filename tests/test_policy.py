@@ -96,6 +96,7 @@ def controls(**values: Any) -> Request:
         (ask(candidate(), request=replace(ASKED, temperature=1.1)), Miss, Reason.EXACT_ONLY),
         (ask(candidate(), cacheable=False), Bypass, Reason.NOT_CACHEABLE),
         (ask(candidate(), request=Request(" \n")), Bypass, Reason.EMPTY),
+        (ask(candidate(), request=replace(ASKED, stateful=True)), Bypass, Reason.STATEFUL),
         (ask(candidate(), request=controls(no_cache=True)), Bypass, Reason.NO_CACHE),
         (ask(candidate(), request=Request("4111111111111111")), Bypass, Reason.SENSITIVE),
     ],

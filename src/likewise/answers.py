@@ -1,7 +1,7 @@
 """What an answer says, apart from how it is wrapped: its text, normalised, and a short digest.
 
-Two answers are taken as equal when their normalised texts are. A chat completion says what its
-messages say; its identifier, its time and its usage are different every time.
+Two answers are taken as equal when their normalised texts are. An answer in a protocol of models
+says what its messages say; its identifier, its time and its usage are different every time.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _DIGEST_BYTES = 7
 def answer_text(answer: object) -> str:
     """Return what an answer says.
 
-    That is a text itself, the messages and tool calls of a chat completion, and of any other value
-    its JSON with sorted keys.
+    That is a text itself, the texts and tool calls of a completion, a response or a message, and of
+    any other value its JSON with sorted keys.
     """
     if isinstance(answer, str):
         return answer
-    if isinstance(answer, dict) and isinstance(answer.get("choices"), list):
-        said = list(_said(answer["choices"]))
+    if isinstance(answer, dict):
+        said = list(_said_in(answer))
         if said:
             return "\n".join(said)
     try:
@@ -52,8 +52,37 @@ def answer_digest(answer: object) -> int:
     return int.from_bytes(blake2b(text, digest_size=_DIGEST_BYTES).digest(), "big") or 1
 
 
+def _said_in(answer: dict[str, Any]) -> Iterator[str]:
+    if isinstance(choices := answer.get("choices"), list):
+        yield from _said(choices)
+    elif answer.get("object") == "response" and isinstance(output := answer.get("output"), list):
+        for item in output:
+            if isinstance(item, dict):
+                content = item.get("content")
+                yield from _blocks(content if item.get("type") == "message" else [item])
+    elif answer.get("type") == "message":
+        yield from _blocks(answer.get("content"))
+
+
+def _blocks(content: object) -> Iterator[str]:
+    """Yield the texts and the calls among some blocks; what was only thought is not said."""
+    for block in content if isinstance(content, list) else ():
+        if not isinstance(block, dict):
+            continue
+        if isinstance(text := block.get("text") or block.get("refusal"), str):
+            yield text
+        elif str(block.get("type")).endswith(("_call", "tool_use")):
+            given = block.get("arguments", block.get("input"))
+            if not isinstance(given, str):
+                given = msgspec.json.encode(given, order="sorted").decode()
+            yield f"{block.get('name')} {given}"
+
+
 def _said(choices: list[Any]) -> Iterator[str]:
     for choice in choices:
+        if isinstance(choice, dict) and isinstance(choice.get("text"), str):
+            yield choice["text"]
+            continue
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict):
             continue

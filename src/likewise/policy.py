@@ -62,6 +62,7 @@ class Reason(StrEnum):
     NOT_CACHEABLE = "not-cacheable"
     NO_CACHE = "no-cache"
     EMPTY = "empty-question"
+    STATEFUL = "stateful"
     SENSITIVE = "sensitive"
 
 
@@ -307,6 +308,8 @@ def bypass_of(request: Request, policy: Category) -> Bypass | None:
         return Bypass(policy.name, Reason.NOT_CACHEABLE)
     if not request.question or request.question.isspace():
         return Bypass(policy.name, Reason.EMPTY)
+    if request.stateful:
+        return Bypass(policy.name, Reason.STATEFUL)
     if policy.detect and request.holds(policy.detect):
         return Bypass(policy.name, Reason.SENSITIVE)
     if controls.no_cache:

@@ -66,6 +66,8 @@ class Request(_Room):
         temperature: Sampling temperature when the caller set one.
         system: The system prompt, for rules.
         path: The path the request came in on, for rules.
+        stateful: Whether its answer depends on, or becomes part of, what the model's server holds:
+            such a request is neither answered from cache nor kept.
     """
 
     question: str = field(repr=False)
@@ -76,6 +78,7 @@ class Request(_Room):
     temperature: float | None = None
     system: str = field(default="", repr=False)
     path: str = ""
+    stateful: bool = False
 
     def holds(self, kinds: Sequence[str]) -> str | None:
         """Return which kind of secrets or personal data the question holds, see ``sensitive``."""

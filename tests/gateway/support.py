@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import anthropic
 import openai
 import urllib3
 from starlette.types import Receive, Scope, Send
@@ -54,13 +55,18 @@ class Gateway:
             line.leave()
 
     def post(
-        self, body: object, headers: Mapping[str, str] | None = None, *, settle: bool = True
+        self,
+        body: object,
+        headers: Mapping[str, str] | None = None,
+        *,
+        path: str = CHAT,
+        settle: bool = True,
     ) -> Response:
-        """Send a chat request; waits until its answer is stored or refused."""
+        """Send a request, of a chat unless told; waits until its answer is stored or refused."""
         sent = {"authorization": "Bearer test", **(headers or {})}
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent.setdefault("content-type", "application/json")
-        response = self.http.request("POST", self.url + CHAT, body=data, headers=sent)
+        response = self.http.request("POST", self.url + path, body=data, headers=sent)
         if settle:
             self.settle()
         return response
@@ -78,6 +84,10 @@ class Gateway:
     def client(self, api_key: str = "test") -> openai.OpenAI:
         """Return the official client, with only its base URL changed."""
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=api_key, max_retries=0)
+
+    def anthropic(self, api_key: str = "test") -> anthropic.Anthropic:
+        """Return Anthropic's official client, with only its base URL changed."""
+        return anthropic.Anthropic(base_url=self.url, api_key=api_key, max_retries=0)
 
     @property
     def entries(self) -> int:
@@ -116,7 +126,7 @@ def gateway_over(config: Config, cache: AsyncCache, model_url: str) -> Iterator[
     config.settings.upstream.base_url = model_url
     app = create_app(config, cache)
     with running(app) as url, urllib3.PoolManager(retries=False, maxsize=64) as pool:
-        gateway = Gateway(url, model_url, cache, lambda: app.state.chat.idle, pool)
+        gateway = Gateway(url, model_url, cache, lambda: app.state.calls.idle, pool)
         try:
             yield gateway
         finally:

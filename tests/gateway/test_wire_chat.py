@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
+from likewise.entry import exact_key
 from likewise.errors import RequestError
-from likewise.gateway.wire.chat import ChatCall, read_chat
+from likewise.gateway.wire.chat import read_chat
+from likewise.gateway.wire.dialect import Call
 
 from .support import chat
 
 
-def read(body: object, headers: dict[str, str] | None = None, tenant: str = "t") -> ChatCall:
+def read(body: object, headers: dict[str, str] | None = None, tenant: str = "t") -> Call:
     """Return a chat request, read."""
     call = read_chat(json.dumps(body).encode(), headers or {}, tenant=tenant)
     assert call is not None
@@ -201,3 +203,33 @@ def test_text_with_more_fields_is_not_plain(extra: dict[str, Any]) -> None:
     assert json.loads(rich.request.question) == [{**part, **extra}]
     earlier = {"messages": [{"role": "user", "content": [{**part, **extra}]}, USER]}
     assert read({**chat("Q"), **earlier}).request.exact_only == "text with more fields"
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "key"),
+    [
+        (
+            {**chat("How do I undo a commit?", temperature=0.5), "model": "gpt-4o"},
+            "",
+            "a15953e7eded93b893a9f975d1119d3f",
+        ),
+        (
+            {
+                "model": "gpt-4o",
+                "messages": [
+                    SYSTEM,
+                    {"role": "user", "content": [{"type": "text", "text": "a"}]},
+                ],
+                "tools": [{"type": "function", "function": {"name": "f"}}],
+            },
+            "api-version=1",
+            "be3f4e6610b2145b877a2b80777a1393",
+        ),
+    ],
+)
+def test_keys_are_what_they_were(body: dict[str, Any], query: str, key: str) -> None:
+    """Else every answer that is stored would be lost to its question with a new version."""
+    call = read_chat(json.dumps(body).encode(), {}, tenant="t", query=query)
+    assert call is not None
+    scope = call.request.scope.digest()
+    assert exact_key(scope, "code", call.request.question).hex() == key

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likewise.gateway.wire.chunks import is_usage_only
 from likewise.gateway.wire.completion import (
     from_stream,
-    is_usage_only,
     is_well_formed,
     to_stream,
     why_not_keep,

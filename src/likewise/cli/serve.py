@@ -178,7 +178,7 @@ def mock_llm(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Run a stand-in model: OpenAI-compatible, deterministic, for trials, tests and load."""
+    """Run a stand-in model: OpenAI's and Anthropic's protocols, for trials, tests and load."""
     from likewise.mock_llm import MockSettings, create_app  # noqa: PLC0415 - see the top
 
     _log()

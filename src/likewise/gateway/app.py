@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from likewise.durations import seconds
 from likewise.gateway.admin import Admin
 from likewise.gateway.admin.acts import Desk
 from likewise.gateway.admin.audit import Audit
-from likewise.gateway.chat import ChatEndpoint
+from likewise.gateway.answering import Answering
+from likewise.gateway.calls import Calls
+from likewise.gateway.endpoint import Endpoint
 from likewise.gateway.errors import error_body
 from likewise.gateway.feedback import PATH as FEEDBACK_PATH
 from likewise.gateway.feedback import FeedbackEndpoint
@@ -31,20 +33,21 @@ from likewise.gateway.log import EventLog
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
+from likewise.gateway.reading import memory
 from likewise.gateway.reload import Follower
 from likewise.gateway.scrape import Scraper
 from likewise.gateway.siblings import Siblings, page_of
 from likewise.gateway.tracing import Tracing
-from likewise.gateway.watching import together
-from likewise.gateway.wire.chat import PATH
+from likewise.gateway.watching import Watcher, together
+from likewise.gateway.wire import DIALECTS
 
 _HOUSEKEEPING_S = 10.0
 
 
 class _Gateway(Starlette):
-    """Takes the one path that is asked all the time without looking for it."""
+    """Takes the paths that are asked all the time without looking for them."""
 
-    chat: ASGIApp
+    endpoints: Mapping[str, ASGIApp]
     outer: ASGIApp | None = None
     """What is around ``answer``, if anything is."""
 
@@ -56,11 +59,11 @@ class _Gateway(Starlette):
         """Answer one request, with nothing around it."""
         if (
             scope["type"] == "http"
-            and scope["path"] == PATH
+            and (endpoint := self.endpoints.get(scope["path"])) is not None
             and scope["method"] == "POST"
             and not scope.get("root_path")
         ):
-            await self.chat(scope, receive, send)
+            await endpoint(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -70,35 +73,27 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
 
     ``siblings`` are the other workers of the same gateway, for all of which it answers then.
 
-    ``app.state.chat`` is its chat endpoint; ``app.state.end`` is told when the server begins to
-    shut down, and how long answers may take to begin and to end.
+    ``app.state.calls`` are its calls to the model; ``app.state.end`` is told when the server
+    begins to shut down, and how long answers may take to begin and to end.
 
     Raises:
         ConfigError: No upstream is configured.
     """
     settings = config.settings
-    pool = Pool(settings.upstream, settings.load)
+    pool, history = Pool(settings.upstream, settings.load), History()
     cache.engine.audits_aside = True
     log = cache.engine.listener = _log_of(config, cache)
     tracing = _tracing_of(config, cache)
     metrics = Metrics(cache.engine, pool)
     proxy = Proxy(pool)
-    chat = ChatEndpoint(
-        cache=cache,
-        pool=pool,
-        proxy=proxy,
-        settings=settings.gateway,
-        stream_usage=settings.upstream.stream_usage,
-        prices=config.prices,
-        metrics=metrics,
-        log=together([log, tracing]),
+    calls, endpoints = _endpoints_of(
+        config, cache, pool=pool, proxy=proxy, metrics=metrics, log=together([log, tracing])
     )
     scraper = Scraper(
         pool.replicas,
         cache.load,
         every_s=seconds(settings.load.metrics_every, what="load.metrics_every"),
     )
-    history = History()
     ready = False
 
     @asynccontextmanager
@@ -121,7 +116,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
-            await chat.drain()
+            await calls.drain()
             if siblings is not None:
                 await siblings.close()
             await pool.close()
@@ -154,7 +149,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
     app = _Gateway(
         exception_handlers={404: unknown, 405: unknown},
         routes=[
-            Route(PATH, chat, methods=["POST"]),
+            *(Route(endpoint.path, endpoint, methods=["POST"]) for endpoint in endpoints),
             Route(FEEDBACK_PATH, FeedbackEndpoint(cache), methods=["POST"]),
             Route("/healthz", _healthz),
             Route("/readyz", readyz),
@@ -165,11 +160,49 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
         ],
         lifespan=lifespan,
     )
-    app.chat = app.state.chat = chat
+    app.endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+    app.state.calls = calls
     if tracing is not None:
         app.outer = tracing.over(app.answer)
     app.state.end = pool.end
     return app
+
+
+def _endpoints_of(
+    config: Config,
+    cache: AsyncCache,
+    *,
+    pool: Pool,
+    proxy: Proxy,
+    metrics: Metrics,
+    log: Watcher | None,
+) -> tuple[Calls, list[Endpoint]]:
+    """Return an endpoint for each protocol, and the calls that they make together."""
+    settings = config.settings
+    calls = Calls(
+        cache=cache,
+        pool=pool,
+        settings=settings.gateway,
+        stream_usage=settings.upstream.stream_usage,
+        prices=config.prices,
+        metrics=metrics,
+        log=log,
+    )
+    answering = Answering(
+        cache=cache, pool=pool, calls=calls, settings=settings.gateway, metrics=metrics, log=log
+    )
+    known = memory()
+    return calls, [
+        Endpoint(
+            dialect,
+            answering=answering,
+            pool=pool,
+            proxy=proxy,
+            known=known,
+            max_body_bytes=settings.gateway.max_body_bytes,
+        )
+        for dialect in DIALECTS
+    ]
 
 
 def _log_of(config: Config, cache: AsyncCache) -> EventLog | None:

@@ -19,7 +19,7 @@ from likewise.gateway.flight import Flight, Head
 from likewise.gateway.metrics import Metrics
 from likewise.gateway.pool import PAUSE_S, Pool, Replica, Turn
 from likewise.gateway.upstream import response_headers
-from likewise.gateway.wire.chat import PATH, ChatCall
+from likewise.gateway.wire.dialect import Call
 from likewise.gateway.wire.sse import Splitter
 from likewise.load import NO_ANSWER, TOO_MANY, Load
 from likewise.scope import digest_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _BODY_HEADERS = frozenset({"content-type", "accept-encoding", "content-encoding", "cache-control"})
 """Headers of a request that stop being true when its body is read and its answer stored."""
 
-_ELSEWHERE = frozenset({502, 503})
+_ELSEWHERE = frozenset({502, 503, 529})
 """Answers for which another replica is asked: this one did not do the work."""
 
 _DOWN = frozenset({502, 503, 504})
@@ -72,7 +72,7 @@ class ModelCall:
             could not be replayed whole.
     """
 
-    call: ChatCall
+    call: Call
     scope: Scope
     pool: Pool
     load: Load
@@ -88,7 +88,11 @@ class ModelCall:
         call = self.call
         options = call.body.get("stream_options") or {}
         added = (
-            self.add_usage and call.stream and not call.include_usage and isinstance(options, dict)
+            self.add_usage
+            and call.dialect.asks_for_usage
+            and call.stream
+            and not call.include_usage
+            and isinstance(options, dict)
         )
         self.brings_usage = added or call.include_usage
         self._body = call.raw or msgspec.json.encode(call.body)
@@ -102,8 +106,9 @@ class ModelCall:
     async def fly(self, flight: Flight) -> None:
         """Make the call and tell ``flight`` of what arrives; events are told one by one.
 
-        A replica that cannot be reached, or says 502 or 503, is passed over while there is another
-        one; after a refusal for load the call waits for its turn again, up to the longest wait.
+        A replica that cannot be reached, or says 502, 503 or 529, is passed over while there is
+        another one; after a refusal for load the call waits for its turn again, up to the longest
+        wait.
 
         Raises:
             UpstreamError: It failed or broke off, or there was no turn in time.
@@ -192,7 +197,8 @@ class ModelCall:
         headers["content-type"] = "application/json"
         headers["accept-encoding"] = "identity"
         query = self.scope.get("query_string", b"").decode("latin-1")
-        path = f"{PATH}?{query}" if query else PATH
+        path = self.call.dialect.path
+        path = f"{path}?{query}" if query else path
         return await replica.upstream.send("POST", path, headers, self._body)
 
     async def _pass_on(
@@ -216,7 +222,7 @@ class ModelCall:
         """Return what tells the conversation: the caller's word for it, or how it begins."""
         body, request = self.call.body, self.call.request
         named = body.get("prompt_cache_key")
-        parts = [named] if isinstance(named, str) else body.get("messages", [])[:2]
+        parts = [named] if isinstance(named, str) else self.call.dialect.beginning(body)
         begins = msgspec.json.encode(parts, order="sorted").decode()
         return digest_of("session", request.scope.tenant, request.scope.model, begins)
 

@@ -1,33 +1,24 @@
-"""Errors in OpenAI's shape."""
+"""Errors of ours, as they reach a client."""
 
 from __future__ import annotations
 
 import math
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
 from likewise.errors import LikewiseError, RequestError, UpstreamError
 from likewise.gateway.client import send_whole
 from likewise.gateway.upstream import Headers
+from likewise.gateway.wire.shape import Shape, openai_error
 
-_KINDS = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
+error_body = openai_error
+"""The body of an error of the gateway itself, on no protocol's path."""
 
 
-def error_body(message: str, *, status: int, code: str | None, param: str | None = None) -> bytes:
-    """Return an error as OpenAI's clients expect it."""
-    kind = _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-    error = {"message": message, "type": kind, "param": param, "code": code}
-    return msgspec.json.encode({"error": error})
-
-
-async def send_error(send: Send, error: LikewiseError, headers: Headers | None = None) -> None:
-    """Answer with an error of ours."""
+async def send_error(
+    send: Send, error: LikewiseError, headers: Headers | None = None, *, shape: Shape = openai_error
+) -> None:
+    """Answer with an error of ours, in the shape of the client's protocol."""
     status, code, param = 500, "internal_error", None
     headers = list(headers or [])
     if isinstance(error, RequestError):
@@ -38,7 +29,7 @@ async def send_error(send: Send, error: LikewiseError, headers: Headers | None =
             # Whole seconds, and never too early: RFC 9110, section 10.2.3.
             wait = str(max(1, math.ceil(error.retry_after_s)))
             headers.append((b"retry-after", wait.encode()))
-    body = error_body(str(error), status=status, code=code, param=param)
+    body = shape(str(error), status=status, code=code, param=param)
     await send_whole(send, status, [(b"content-type", b"application/json"), *headers], body)
 
 

@@ -13,6 +13,7 @@ from likewise.gateway.client import ClientGone, header_map, leaving, until_gone
 from likewise.gateway.errors import refused_websocket, send_error
 from likewise.gateway.pool import Pool
 from likewise.gateway.upstream import response_headers
+from likewise.gateway.wire.shape import shape_of
 
 
 class Proxy:
@@ -64,7 +65,7 @@ class Proxy:
         except LikewiseError as error:
             # Once the answer has begun, breaking off is the only honest sign left.
             if not started:
-                await send_error(send, error)
+                await send_error(send, error, shape=shape_of(scope["path"]))
 
 
 def _path_of(scope: Scope) -> str:

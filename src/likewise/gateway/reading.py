@@ -8,8 +8,9 @@ import msgspec
 from starlette.types import Scope
 
 from likewise.gateway.client import header_map
-from likewise.gateway.wire.chat import ChatCall, read_chat
+from likewise.gateway.wire.chat import CHAT
 from likewise.gateway.wire.controls import SPEAKING
+from likewise.gateway.wire.dialect import Call, Dialect
 from likewise.recent import Recent
 from likewise.scope import digest_of, tenant_of
 
@@ -27,14 +28,15 @@ _IDENTITY_HEADERS = (
 """Headers that say who asks. All go to the model, which may answer by any of them."""
 
 _ENCODING = "content-encoding"
-_READ = frozenset(name.encode() for name in (*_IDENTITY_HEADERS, *SPEAKING, _ENCODING))
-"""The headers that are read at all; a request is known again by these, its query and its body."""
+_READ = (*_IDENTITY_HEADERS, *SPEAKING, _ENCODING)
+"""The headers that are read in any protocol."""
 
 _MOST_BYTES = 32 * 1024 * 1024
 _PER_BYTE, _EACH = 8, 2_000
 """Bytes that a request takes when it is read, for each byte of its body and on top."""
 
-Key = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]]
+Key = tuple[str, bytes, bytes, tuple[tuple[bytes, bytes], ...]]
+Known = Recent[Key, Call]
 
 
 class Reading(msgspec.Struct):
@@ -46,19 +48,27 @@ class Reading(msgspec.Struct):
         known: Whether it was known.
     """
 
-    call: ChatCall | None
+    call: Call | None
     key: Key
     known: bool
 
 
 class Reader:
-    """Reads chat requests, and remembers those that it is told are worth it.
+    """Reads the requests of one protocol, and remembers those that it is told are worth it.
 
     Who is answered from cache has often sent the same bytes before: they need not be read twice.
+    A request is known again by its path, body and query, and the headers that are read at all.
+
+    Args:
+        dialect: The protocol.
+        known: Where requests are remembered, when other readers share it.
     """
 
-    def __init__(self) -> None:
-        self._recent: Recent[Key, ChatCall] = Recent(_MOST_BYTES)
+    def __init__(self, dialect: Dialect = CHAT, known: Known | None = None) -> None:
+        self._dialect = dialect
+        self._path = dialect.path
+        self._read = frozenset(name.encode() for name in (*_READ, *dialect.identity_headers))
+        self._recent = memory() if known is None else known
 
     def read(self, scope: Scope, body: bytes) -> Reading:
         """Return what a request says.
@@ -66,9 +76,10 @@ class Reader:
         Raises:
             RequestError: The body is not JSON, or a control for the cache is wrong.
         """
-        found = [(name, value) for name, value in scope["headers"] if name.lower() in _READ]
+        read = self._read
+        found = [(name, value) for name, value in scope["headers"] if name.lower() in read]
         query: bytes = scope.get("query_string", b"")
-        key = body, query, tuple(found)
+        key = self._path, body, query, tuple(found)
         call = self._recent.of(key)
         if call is not None:
             return Reading(call, key, known=True)
@@ -76,13 +87,18 @@ class Reader:
         headers = header_map(found)
         if headers.get(_ENCODING, "identity") == "identity":
             tenant = tenant_in(headers)
-            call = read_chat(body, headers, tenant=tenant, query=query.decode("latin-1"))
+            call = self._dialect.read(body, headers, tenant=tenant, query=query.decode("latin-1"))
         return Reading(call, key, known=False)
 
     def remember(self, reading: Reading) -> None:
         """Know a request when it comes again."""
         if not reading.known and reading.call is not None:
-            self._recent.add(reading.key, reading.call, _PER_BYTE * len(reading.key[0]) + _EACH)
+            self._recent.add(reading.key, reading.call, _PER_BYTE * len(reading.key[1]) + _EACH)
+
+
+def memory() -> Known:
+    """Return room for requests to be remembered in."""
+    return Recent(_MOST_BYTES)
 
 
 def tenant_in(headers: Mapping[str, str]) -> str:

@@ -10,11 +10,10 @@ from starlette.types import Send
 
 from likewise.errors import UpstreamError
 from likewise.gateway.client import send_whole
-from likewise.gateway.errors import error_body, send_error
+from likewise.gateway.errors import send_error
 from likewise.gateway.flight import Flight, Head, Listener
 from likewise.gateway.upstream import Headers
-from likewise.gateway.wire import completion as wire
-from likewise.gateway.wire.sse import event_of
+from likewise.gateway.wire.dialect import Call, Dialect
 from likewise.policy import Bypass, Decision, Hit, Miss
 from likewise.stores import Held
 
@@ -28,47 +27,49 @@ class Reply:
     """What one client asked for, and what it is told beside the answer.
 
     Attributes:
-        stream: Whether it wants a stream.
-        include_usage: Whether that is to end with the usage.
-        hide_usage: Whether only we, or another client, asked the model for the usage.
+        call: What it asked.
         headers: Ours.
+        hide_usage: Whether only we, or another client, asked the model for the usage.
     """
 
-    stream: bool
-    include_usage: bool
+    call: Call
     headers: Headers
     hide_usage: bool = False
 
     async def pass_on(self, listener: Listener, send: Send) -> None:
         """Hand on what the model says, in the form this client asked for."""
+        stream, dialect = self.call.stream, self.call.dialect
         try:
             head = await listener.head()
-            if head.is_event_stream and self.stream:
+            if head.is_event_stream and stream:
                 await self._relay_events(head, listener, send)
                 return
             await listener.settled()
-            if head.status == 200 and head.is_event_stream != self.stream:
-                completion = whole(listener.flight, needs_done=False)
-                if completion is not None and wire.is_well_formed(completion):
-                    await self.send_completion(completion, send)
+            if head.status == 200 and head.is_event_stream != stream:
+                answer = whole(listener.flight, dialect, needs_done=False)
+                if answer is not None and dialect.is_well_formed(answer):
+                    await self.send_answer(answer, send)
                     return
                 if head.is_event_stream:
                     msg = "the model's stream broke off, or is too long to be sent as one answer"
                     raise UpstreamError(msg)
             await self._relay(head, listener, send)
         except UpstreamError as error:
-            await send_error(send, error, _without_entry(self.headers))
+            await send_error(send, error, _without_entry(self.headers), shape=dialect.error_body)
 
-    async def send_completion(self, completion: dict[str, Any], send: Send) -> None:
+    async def send_answer(self, answer: dict[str, Any], send: Send) -> None:
         """Send a whole answer, as one body or as a stream."""
-        if not self.stream:
-            await send_whole(send, 200, [JSON, *self.headers], msgspec.json.encode(completion))
+        call = self.call
+        if call.echo:
+            answer = {**answer, **call.echo}
+        if not call.stream:
+            await send_whole(send, 200, [JSON, *self.headers], msgspec.json.encode(answer))
             return
         kind = [(b"content-type", b"text/event-stream; charset=utf-8")]
         headers = [*kind, *self.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         # All of it is there: a message for each event would only cost both sides.
-        events = b"".join(wire.to_stream(completion, include_usage=self.include_usage))
+        events = b"".join(call.dialect.to_stream(answer, include_usage=call.include_usage))
         await send({"type": "http.response.body", "body": events})
 
     async def _relay(self, head: Head, listener: Listener, send: Send) -> None:
@@ -86,15 +87,16 @@ class Reply:
     async def _relay_events(self, head: Head, listener: Listener, send: Send) -> None:
         """Pass events on as they arrive, without a usage that this client did not ask for."""
         headers = [(n, v) for n, v in self._with_ours(head) if n != b"content-length"]
+        dialect = self.call.dialect
         await send({"type": "http.response.start", "status": head.status, "headers": headers})
         try:
             async for event in listener.pieces():
-                if not (self.hide_usage and wire.is_usage_only(event)):
+                if not (self.hide_usage and dialect.is_usage_only(event)):
                     await send({"type": "http.response.body", "body": event, "more_body": True})
         except UpstreamError as error:
             # The status has gone out: the stream itself must say that it is not whole.
-            body = error_body(str(error), status=error.status, code="upstream_error")
-            await send({"type": "http.response.body", "body": event_of(body), "more_body": True})
+            last = dialect.error_event(str(error), status=error.status, position=listener.position)
+            await send({"type": "http.response.body", "body": last, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
     def _with_ours(self, head: Head) -> Headers:
@@ -150,34 +152,34 @@ def served(answer: dict[str, Any], usage_on_hit: UsageOnHit) -> dict[str, Any]:
     return answer
 
 
-def ready(held: Held, usage_on_hit: UsageOnHit) -> bytes | None:
-    """Return the body that a hit on an answer at hand has; ``None`` when it is no completion."""
+def ready(held: Held, dialect: Dialect, usage_on_hit: UsageOnHit) -> bytes | None:
+    """Return the body that a hit on an answer at hand has; ``None`` when it is no such answer."""
     body: bytes | None = held.ready.get(usage_on_hit)
     if body is None:
-        completion = msgspec.json.decode(held.answer)
-        if not wire.is_well_formed(completion):
+        answer = msgspec.json.decode(held.answer)
+        if not dialect.is_well_formed(answer):
             return None
-        told = served(completion, usage_on_hit)
-        body = held.answer if told is completion else msgspec.json.encode(told)
+        told = served(answer, usage_on_hit)
+        body = held.answer if told is answer else msgspec.json.encode(told)
         held.ready[usage_on_hit] = body
     return body
 
 
-def whole(flight: Flight, *, needs_done: bool = True) -> dict[str, Any] | None:
+def whole(flight: Flight, dialect: Dialect, *, needs_done: bool = True) -> dict[str, Any] | None:
     """Return the whole form of what a flight brought, or ``None`` when there is none.
 
-    ``needs_done`` asks of a stream that it said ``[DONE]``: what is stored must have.
+    ``needs_done`` asks of a stream that it said its last word: what is stored must have.
     """
     head = flight.head
     if head is None or head.status != 200 or flight.overflowed or flight.error is not None:
         return None
     if head.is_event_stream:
-        return wire.from_stream(flight.pieces, needs_done=needs_done)
+        return dialect.from_stream(flight.pieces, needs_done=needs_done)
     try:
-        completion = msgspec.json.decode(b"".join(flight.pieces))
+        answer = msgspec.json.decode(b"".join(flight.pieces))
     except (msgspec.DecodeError, RecursionError):
         return None
-    return completion if isinstance(completion, dict) else None
+    return answer if isinstance(answer, dict) else None
 
 
 def _zeroed(usage: dict[str, Any]) -> dict[str, Any]:

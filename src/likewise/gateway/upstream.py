@@ -50,6 +50,9 @@ many others, closes its end. A request that is sent into that moment is lost."""
 _KEYS = ("authorization", "api-key", "x-api-key")
 """Where a client puts its key."""
 
+_ANTHROPIC = "anthropic-version"
+"""The header of who speaks Anthropic's protocol, which wants its key in ``x-api-key``."""
+
 
 def base_url_of(url: str) -> str:
     """Return an upstream's base URL with its ``/v1`` and without a slash at its end.
@@ -218,7 +221,9 @@ class Upstream:
                 continue
             if not (self._api_key and name in _KEYS):
                 result.add(name, _text_of(value))
-        if self._authorization:
+        if self._api_key and _ANTHROPIC in result:
+            result["x-api-key"] = self._api_key
+        elif self._authorization:
             result["authorization"] = self._authorization
         return result
 

@@ -12,7 +12,8 @@ import msgspec
 
 from likewise.category import check_name
 from likewise.entry import Provenance
-from likewise.gateway.wire.chat import parse_json, read_chat
+from likewise.gateway.wire.chat import read_chat
+from likewise.gateway.wire.dialect import parse_json
 from likewise.prices import Prices
 from likewise.request import Request
 from likewise.scope import Scope

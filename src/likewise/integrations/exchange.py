@@ -24,7 +24,8 @@ from likewise.gateway.flight import MAX_KEPT_BYTES
 from likewise.gateway.reading import tenant_in
 from likewise.gateway.reply import UsageOnHit, headers_of, served
 from likewise.gateway.wire import completion as wire
-from likewise.gateway.wire.chat import ChatCall, read_chat
+from likewise.gateway.wire.chat import CHAT, read_chat
+from likewise.gateway.wire.dialect import Call
 from likewise.gateway.wire.sse import Splitter
 from likewise.lookup import Lookup
 from likewise.policy import Bypass, Decision, Hit, Miss, Reason
@@ -55,7 +56,7 @@ class Exchange:
     """
 
     request: Any
-    call: ChatCall
+    call: Call
     lookup: Lookup
     decision: Decision | None = None
     began: float = 0.0
@@ -127,7 +128,7 @@ class Recorder:
     def _shown(self, pieces: list[bytes]) -> Iterable[bytes]:
         if not self.hide_usage:
             return pieces
-        return [piece for piece in pieces if not wire.is_usage_only(piece)]
+        return [piece for piece in pieces if not CHAT.is_usage_only(piece)]
 
 
 class Desk:
@@ -299,6 +300,7 @@ class Desk:
         """Return what an answer of the model's cost."""
         return provenance_of(
             completion,
+            CHAT.usage_of(completion),
             asked=exchange.call.request.scope.model,
             latency_s=time.perf_counter() - exchange.began,
             prices=self._prices,

@@ -1,9 +1,12 @@
-"""A stand-in for a model: an OpenAI-compatible server that answers at once, for nothing.
+"""A stand-in for a model: a server that answers at once, for nothing.
+
+It speaks chat completions, completions, responses and embeddings as OpenAI does, and messages as
+Anthropic does.
 
 The same messages always get the same answer, and different messages always different ones. A
 directive in the last user message makes it misbehave on demand:
 
-    [[status:429]]        an error with this status, in OpenAI's shape
+    [[status:429]]        an error with this status, in the protocol's shape
     [[finish:length]]     another finish reason than "stop"
     [[slow:2.5]]          seconds before the first byte, instead of the configured latency
     [[cut]]               the connection closes in the middle of the body
@@ -20,7 +23,7 @@ of an answer without either. With a ``capacity`` the stand-in is as slow as its 
 the law of ``service_time``, and refuses with 429 when too many wait.
 
 ``GET /requests`` tells what arrived; ``DELETE /requests`` forgets it. What an answer looks like is
-in ``wire``, what serves it in ``server``.
+in ``wire`` and ``protocols``, what serves it in ``server``.
 """
 
 from likewise.mock_llm.server import MockSettings, create_app

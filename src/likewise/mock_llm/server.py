@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from starlette.applications import Starlette
@@ -19,11 +20,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Send
 
+from likewise.mock_llm.protocols import CHAT, MESSAGES, RESPONSES, TEXT, Invalid, Protocol
 from likewise.mock_llm.service import Refused, Served, Service
-from likewise.mock_llm.wire import Completion, JsonObject, count_words, find_directives
+from likewise.mock_llm.wire import Answer, JsonObject, count_words, find_directives, read_text
 from likewise.service_time import RETRY_AFTER_S, ServiceTime
 
-_MAX_CHOICES = 128  # OpenAI's limit for `n`
 _MAX_TOKENS = 100_000
 _TOKENS_HEADER = "x-mock-tokens"
 
@@ -73,7 +74,11 @@ def create_app(settings: MockSettings | None = None) -> Starlette:
     server = _StandIn(settings or MockSettings())
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", server.chat, methods=["POST"]),
+            *(
+                Route(protocol.path, partial(server.generate, protocol=protocol), methods=["POST"])
+                for protocol in (CHAT, TEXT, RESPONSES, MESSAGES)
+            ),
+            Route(f"{MESSAGES.path}/count_tokens", server.count_tokens, methods=["POST"]),
             Route("/v1/embeddings", server.embeddings, methods=["POST"]),
             Route("/v1/models", server.models, methods=["GET"]),
             Route("/healthz", server.health, methods=["GET"]),
@@ -103,12 +108,16 @@ class _StandIn:
         self._calls: Counter[str] = Counter()
         self._last: JsonObject | None = None
 
-    async def chat(self, request: Request) -> Response:
+    async def generate(self, request: Request, *, protocol: Protocol) -> Response:
         body = await self._receive(request)
-        _check_chat(body)
-        completion = Completion(body, model=self._settings.model, tokens=self._asked(request, body))
-        directives = completion.directives
-        served = await self._serve(completion)
+        try:
+            protocol.check(body)
+        except Invalid as error:
+            raise _error(400, str(error)) from error
+        tokens = self._asked(request, body, protocol)
+        answer = protocol.answer(body, self._settings.model, tokens)
+        directives = answer.directives
+        served = await self._serve(answer)
         await asyncio.sleep(served.first_s)
         if "status" in directives:
             raise _error(int(_read_number(directives, "status", default=500)))
@@ -116,53 +125,59 @@ class _StandIn:
         cut = "cut" in directives
         if body.get("stream"):
             kind = _CutResponse if cut else StreamingResponse
-            return kind(self._stream(completion, served), media_type="text/event-stream")
+            return kind(self._stream(answer, served), media_type="text/event-stream")
         if served.rest_s:
             await asyncio.sleep(served.rest_s)
         if "garbage" in directives:
             return Response("<html>stand-in out of order", media_type="application/json")
-        whole = JSONResponse(completion.whole())
+        whole = JSONResponse(answer.whole())
         if cut:
             half = bytes(whole.body)[: len(whole.body) // 2]
             return _CutResponse(_once(half), media_type="application/json")
         return whole
 
-    async def _serve(self, completion: Completion) -> Served:
+    async def count_tokens(self, request: Request) -> Response:
+        messages = MESSAGES.messages(await self._receive(request))
+        words = sum(count_words(read_text(message)) for message in messages)
+        return JSONResponse({"input_tokens": words})
+
+    async def _serve(self, answer: Answer) -> Served:
         """Wait for a place in the model, and return how long the answer takes from there."""
-        directives = completion.directives
+        directives = answer.directives
         slow = _read_number(directives, "slow", default=self._settings.latency_s)
-        tokens = 0 if "status" in directives else completion.output_tokens
+        tokens = 0 if "status" in directives else answer.output_tokens
         try:
             return await self._service.enter(tokens, first_token_s=max(slow, 0.0))
         except Refused as error:
             raise _error(429, "The stand-in is overloaded; try again later.") from error
 
-    def _asked(self, request: Request, body: JsonObject) -> int | None:
+    def _asked(self, request: Request, body: JsonObject, protocol: Protocol) -> int | None:
         """Return how many tokens an answer is to have, if anything says so."""
         asked: object = request.headers.get(_TOKENS_HEADER)
         if asked is None:
-            asked = find_directives(body["messages"]).get("tokens")
+            asked = find_directives(protocol.messages(body)).get("tokens")
         if asked is None and self._settings.answer_token_s:
-            asked = body.get("max_completion_tokens") or body.get("max_tokens")
+            limits = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+            asked = next((body[name] for name in limits if body.get(name)), None)
         return None if asked is None else _read_tokens(asked)
 
-    async def _stream(self, completion: Completion, served: Served) -> AsyncIterator[bytes]:
-        if "garbage" in completion.directives:
+    async def _stream(self, answer: Answer, served: Served) -> AsyncIterator[bytes]:
+        if "garbage" in answer.directives:
             yield b"data: <html>stand-in out of order\n\n"
             return
-        chunks = list(completion.chunks())
-        if "cut" in completion.directives:
-            chunks = chunks[: len(chunks) // 2]
-        gap_s = self._settings.token_s + served.rest_s / max(len(chunks) - 1, 1)
+        events = list(answer.events())
+        if "cut" in answer.directives:
+            events = events[: len(events) // 2]
+        gap_s = self._settings.token_s + served.rest_s / max(len(events) - 1, 1)
         began = time.monotonic()
-        for at, chunk in enumerate(chunks):
+        for at, event in enumerate(events):
             if at and gap_s:
                 # Where the law sets the end, being late once must not add up.
                 late_s = time.monotonic() - began - (at - 1) * gap_s if served.rest_s else 0.0
                 await asyncio.sleep(gap_s - late_s)
-            yield b"data: %s\n\n" % json.dumps(chunk, ensure_ascii=False).encode()
-        if "cut" not in completion.directives:
-            yield b"data: [DONE]\n\n"
+            yield event
+        if answer.last and "cut" not in answer.directives:
+            yield answer.last
 
     async def embeddings(self, request: Request) -> Response:
         body = await self._receive(request)
@@ -226,29 +241,23 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-def _check_chat(body: JsonObject) -> None:
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise _error(400, "'messages' must be a list with at least one message.")
-    if not all(isinstance(message, dict) for message in messages):
-        raise _error(400, "Every item of 'messages' must be an object.")
-    if not isinstance(body.get("stream_options") or {}, dict):
-        raise _error(400, "'stream_options' must be an object.")
-    count = body.get("n")
-    if count is not None and (type(count) is not int or not 1 <= count <= _MAX_CHOICES):
-        raise _error(400, f"'n' must be a whole number from 1 to {_MAX_CHOICES}.")
-
-
 def _read_embedding_input(body: JsonObject) -> tuple[list[str], int]:
     texts = body.get("input")
     if isinstance(texts, str):
         texts = [texts]
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts) or not texts:
-        raise _error(400, "'input' must be a string or a list of strings.")
+    if isinstance(texts, list):
+        rows = [texts] if _is_tokens(texts) else texts
+        texts = [json.dumps(row) if _is_tokens(row) else row for row in rows]
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+        raise _error(400, "'input' must be a string, or a list of strings or of tokens.")
     dimensions = body.get("dimensions") or 384
     if type(dimensions) is not int or dimensions < 1:
         raise _error(400, "'dimensions' must be a positive whole number.")
     return texts, dimensions
+
+
+def _is_tokens(row: object) -> bool:
+    return isinstance(row, list) and bool(row) and all(type(token) is int for token in row)
 
 
 def _read_number(directives: Mapping[str, str], name: str, *, default: float) -> float:
@@ -279,9 +288,13 @@ def _error(status: int, message: str | None = None) -> HTTPException:
 
 
 def _render_error(request: Request, exception: Exception) -> Response:
-    """Put an error into OpenAI's shape."""
+    """Put an error into the shape of its protocol."""
     error = cast("HTTPException", exception)  # what it is registered for
     kinds = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
     kind = kinds.get(error.status_code, "server_error" if error.status_code >= 500 else "api_error")
-    shape = {"message": error.detail, "type": kind, "param": None, "code": None}
-    return JSONResponse({"error": shape}, status_code=error.status_code, headers=error.headers)
+    shape: JsonObject = {"message": error.detail, "type": kind, "param": None, "code": None}
+    body: JsonObject = {"error": shape}
+    if request.url.path.startswith(MESSAGES.path):
+        kind = {529: "overloaded_error"}.get(error.status_code, kind.replace("server", "api"))
+        body = {"type": "error", "error": {"type": kind, "message": error.detail}}
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)

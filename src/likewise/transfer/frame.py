@@ -15,7 +15,7 @@ from likewise.category import check_name
 from likewise.entry import Entry, Provenance
 from likewise.front import request_of
 from likewise.gateway.bill import provenance_of
-from likewise.gateway.wire.chat import read_chat
+from likewise.gateway.wire.chat import CHAT, read_chat
 from likewise.gateway.wire.completion import is_well_formed, why_not_keep
 from likewise.prices import Prices
 from likewise.request import Request
@@ -101,7 +101,11 @@ class Frame:
         if (why := why_not_keep(completion)) is not None:
             return Refused(f"not to be kept: {why}", damaged=False)
         provenance = provenance_of(
-            completion, asked=self.model or "", latency_s=0.0, prices=self.prices
+            completion,
+            CHAT.usage_of(completion),
+            asked=self.model or "",
+            latency_s=0.0,
+            prices=self.prices,
         )
         return completion, replace(provenance, latency_s=None)
 

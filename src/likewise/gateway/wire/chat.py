@@ -1,15 +1,23 @@
-"""``POST /v1/chat/completions``: from the body to a canonical request."""
+"""``POST /v1/chat/completions``: from the body to a canonical request.
+
+Its answers are in ``completion``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from likewise.errors import RequestError
-from likewise.gateway.wire.controls import asked_of
+from likewise.gateway.wire import chunks, completion
+from likewise.gateway.wire.dialect import (
+    Around,
+    Call,
+    Dialect,
+    JsonObject,
+    Usage,
+    canonical,
+    openai_usage,
+)
 from likewise.request import TOOL_RESULTS, Request
 from likewise.scope import Scope
 
@@ -39,106 +47,97 @@ _NOT_IDENTITY = frozenset(
 
 _TOOL_FIELDS = ("tools", "tool_choice", "functions", "function_call")
 _SYSTEM_ROLES = ("system", "developer")
-_encode = msgspec.json.Encoder(order="sorted").encode
 
 
-@dataclass(frozen=True, slots=True)
-class ChatCall:
-    """A chat request, read.
+class Chat(Dialect):
+    """OpenAI's chat completions."""
 
-    Attributes:
-        request: Its canonical form.
-        stream: Whether the answer is wanted as a stream.
-        include_usage: Whether the stream is to end with the usage.
-        body: What goes to the model when the cache has no answer.
-        raw: The same as the client wrote it; ``None`` when something was taken out.
-    """
+    path = PATH
+    asks_for_usage = True
 
-    request: Request
-    stream: bool
-    include_usage: bool
-    body: dict[str, Any] = field(repr=False)
-    raw: bytes | None = field(default=None, repr=False)
+    def request_of(self, body: JsonObject, around: Around) -> Request | None:
+        """See ``Dialect``."""
+        messages = body.get("messages")
+        if not (
+            isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages)
+        ):
+            return None
+        question, exact_only = _question(messages[-1])
+        temperature = body.get("temperature")
+        return Request(
+            question=question,
+            scope=_scope(
+                body,
+                messages,
+                tenant=around.tenant,
+                namespace=around.asked.namespace,
+                query=around.query,
+            ),
+            controls=around.asked.controls,
+            exact_only=_exact_only(body, messages) or exact_only,
+            turns=sum(m.get("role") == "user" for m in messages),
+            temperature=temperature if isinstance(temperature, int | float) else None,
+            system="\n".join(_text(m) for m in messages if m.get("role") in _SYSTEM_ROLES),
+            path=PATH,
+        )
+
+    def is_well_formed(self, answer: object) -> bool:
+        """See ``Dialect``."""
+        return completion.is_well_formed(answer)
+
+    def why_not_keep(self, answer: object) -> str | None:
+        """See ``Dialect``."""
+        return completion.why_not_keep(answer)
+
+    def from_stream(self, events: Sequence[bytes], *, needs_done: bool = True) -> JsonObject | None:
+        """See ``Dialect``; without ``needs_done`` it is whole once every choice is finished."""
+        return completion.from_stream(events, needs_done=needs_done)
+
+    def to_stream(self, answer: JsonObject, *, include_usage: bool) -> Iterator[bytes]:
+        """See ``Dialect``."""
+        return completion.to_stream(answer, include_usage=include_usage)
+
+    def is_usage_only(self, event: bytes) -> bool:
+        """See ``Dialect``."""
+        return chunks.is_usage_only(event)
+
+    def usage_of(self, answer: JsonObject) -> Usage:
+        """See ``Dialect``."""
+        return openai_usage(answer, prompt="prompt_tokens", output="completion_tokens")
+
+    def beginning(self, body: JsonObject) -> object:
+        """See ``Dialect``."""
+        return body.get("messages", [])[:2]
 
 
-def parse_json(data: bytes) -> Any:
-    """Return the JSON value of a body.
-
-    Raises:
-        RequestError: It is not JSON, or nested too deeply.
-    """
-    try:
-        return msgspec.json.decode(data)
-    except RecursionError as error:
-        msg = "the body's JSON is nested too deeply"
-        raise RequestError(msg) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        msg = f"the body is not valid JSON: {error}"
-        raise RequestError(msg) from error
+CHAT = Chat()
 
 
 def read_chat(
     data: bytes, headers: Mapping[str, str], *, tenant: str, query: str = ""
-) -> ChatCall | None:
-    """Return the chat request in ``data``, or ``None`` when its shape is for the model to judge.
-
-    Args:
-        data: The body.
-        headers: The request's headers, names in lower case.
-        tenant: Whose request this is.
-        query: What followed ``?`` in the request's URL: it goes to the model, so it is identity.
-
-    Raises:
-        RequestError: The body is not JSON, or a control for the cache is wrong.
-    """
-    body = parse_json(data)
-    if not isinstance(body, dict):
-        msg = "the body is not a JSON object"
-        raise RequestError(msg)
-    raw = None if "cache" in body else data
-    asked = asked_of(headers, body.pop("cache", None))
-    messages = body.get("messages")
-    if not (isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages)):
-        return None
-    question, exact_only = _question(messages[-1])
-    options = body.get("stream_options")
-    temperature = body.get("temperature")
-    request = Request(
-        question=question,
-        scope=_scope(body, messages, tenant=tenant, namespace=asked.namespace, query=query),
-        controls=asked.controls,
-        exact_only=exact_only or _exact_only(body, messages),
-        turns=sum(m.get("role") == "user" for m in messages),
-        temperature=temperature if isinstance(temperature, int | float) else None,
-        system="\n".join(_text(m) for m in messages if m.get("role") in _SYSTEM_ROLES),
-        path=PATH,
-    )
-    return ChatCall(
-        request=request,
-        stream=body.get("stream") is True,
-        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        body=body,
-        raw=raw,
-    )
+) -> Call | None:
+    """Return the chat request in ``data``; see ``Dialect.read``."""
+    return CHAT.read(data, headers, tenant=tenant, query=query)
 
 
 def _question(last: dict[str, Any]) -> tuple[str, str | None]:
     """Return the question, and why only the exact tier may serve it, if so."""
     content = last.get("content")
     if last.get("role") != "user":
-        return _encode(_without_ids([last])).decode(), "the last message is not the user's"
+        return canonical(_without_ids([last])), "the last message is not the user's"
     if isinstance(content, str):
         return content, None
     if _is_text(content):
         return _text(last), None
-    return _encode(content).decode(), _why_not_text(content)
+    return canonical(content), _why_not_text(content)
 
 
 def _exact_only(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> str | None:
-    if body.get("tools") or body.get("functions"):
-        return "tools"
+    # Before all else: what follows a tool's result may not even be kept.
     if any(m.get("role") in ("tool", "function") or m.get("tool_calls") for m in messages):
         return TOOL_RESULTS
+    if body.get("tools") or body.get("functions"):
+        return "tools"
     for message in messages:
         if isinstance(content := message.get("content"), list) and not _is_text(content):
             return _why_not_text(content)
@@ -168,9 +167,9 @@ def _scope(
         tenant=tenant,
         namespace=namespace,
         model=str(body.get("model", "")),
-        context=_encode([*earlier, frame]).decode(),
-        tools=_encode(tools).decode() if tools else "",
-        parameters=_encode(outer).decode(),
+        context=canonical([*earlier, frame]),
+        tools=canonical(tools) if tools else "",
+        parameters=canonical(outer),
     )
 
 

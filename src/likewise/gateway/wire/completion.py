@@ -7,22 +7,19 @@ are carried along both ways.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from likewise.gateway.wire.sse import DONE, data_of, event_of
+from likewise.gateway.wire.chunks import chunks_of
+from likewise.gateway.wire.sse import DONE, event_of, pieces_of
 
 JsonObject = dict[str, Any]
 
 _FINISHED = ("stop", "tool_calls", "function_call")
 _WHOLE_VALUES = ("role", "type", "id", "object", "model", "finish_reason")
 """Texts that a delta repeats rather than continues."""
-
-_PIECE = re.compile(r"\S*\s*\S*\s*\S*\s*", re.DOTALL)
-"""A stored text is replayed about three words a chunk."""
 
 
 def why_not_keep(completion: object) -> str | None:
@@ -64,40 +61,19 @@ def from_stream(events: Sequence[bytes], *, needs_done: bool = True) -> JsonObje
 
     Without ``needs_done`` a stream in which every choice is finished is whole as well.
     """
-    result: JsonObject = {}
+    read = chunks_of(events, _is_delta)
+    if read is None:
+        return None
     choices: dict[int, JsonObject] = {}
-    done = False
-    for event in events:
-        data = data_of(event)
-        if data is None:
-            continue
-        if data.strip() == DONE:
-            done = True
-            continue
-        try:
-            chunk = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
-            return None
-        if not isinstance(chunk, dict) or chunk.get("error"):
-            return None
-        deltas = chunk.pop("choices", None) or []
-        if not isinstance(deltas, list) or not all(map(_is_delta, deltas)):
-            return None
-        for choice in deltas:
-            _merge_choice(choices, choice)
-        for name, value in chunk.items():
-            if value is not None or name not in result:
-                result[name] = value
-    finished = done or (
+    for choice in read.choices:
+        _merge_choice(choices, choice)
+    finished = read.done or (
         not needs_done and all(choice["finish_reason"] for choice in choices.values())
     )
     if not finished or not choices:
         return None
-    if result.get("usage", ...) is None:
-        del result["usage"]
-    result["object"] = "chat.completion"
-    result["choices"] = [_closed(choices[index]) for index in sorted(choices)]
-    return result
+    closed = [_closed(choices[index]) for index in sorted(choices)]
+    return {**read.frame, "object": "chat.completion", "choices": closed}
 
 
 def to_stream(completion: JsonObject, *, include_usage: bool) -> Iterator[bytes]:
@@ -116,17 +92,6 @@ def to_stream(completion: JsonObject, *, include_usage: bool) -> Iterator[bytes]
         last = {**frame, "choices": [], "usage": completion["usage"]}
         yield event_of(msgspec.json.encode(last))
     yield event_of(DONE)
-
-
-def is_usage_only(event: bytes) -> bool:
-    """Return whether an event is the chunk that carries the usage and nothing else."""
-    if b'"usage"' not in event:
-        return False
-    try:
-        chunk = msgspec.json.decode(data_of(event) or b"null")
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return isinstance(chunk, dict) and chunk.get("choices") == [] and bool(chunk.get("usage"))
 
 
 def _is_delta(choice: object) -> bool:
@@ -215,7 +180,7 @@ def _deltas(message: JsonObject) -> Iterator[JsonObject]:
             opening[name] = value
     yield opening
     for name in sorted(texts, key=lambda name: name == "content"):  # reasoning goes first
-        yield from ({name: piece} for piece in _pieces(texts[name]))
+        yield from ({name: piece} for piece in pieces_of(texts[name]))
     for index, call in enumerate(calls):
         yield from _call_deltas(index, call)
 
@@ -227,12 +192,8 @@ def _call_deltas(index: int, call: JsonObject) -> Iterator[JsonObject]:
         return
     opening = {**call, "function": {**function, "arguments": ""}}
     yield {"tool_calls": [{**opening, "index": index}]}
-    for piece in _pieces(function["arguments"]):
+    for piece in pieces_of(function["arguments"]):
         yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
-
-
-def _pieces(text: str) -> Iterator[str]:
-    return (piece for piece in _PIECE.findall(text) if piece)
 
 
 def _chunk(

@@ -6,6 +6,10 @@ Format: WHATWG HTML, section 9.2 "Server-sent events".
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 
 _EOL = rb"(?:\r\n|\n|\r(?!\n|\Z))"
 _END = re.compile(_EOL + _EOL)
@@ -13,6 +17,8 @@ _END = re.compile(_EOL + _EOL)
 
 _LINE = re.compile(rb"\r\n|\n|\r")
 DONE = b"[DONE]"
+
+_PIECE = re.compile(r"\S*\s*\S*\s*\S*\s*", re.DOTALL)
 
 
 class Splitter:
@@ -52,3 +58,37 @@ def data_of(event: bytes) -> bytes | None:
 def event_of(data: bytes) -> bytes:
     """Return ``data``, which has no line break, as an event."""
     return b"data: " + data + b"\n\n"
+
+
+def named_event(name: str, data: bytes) -> bytes:
+    """Return ``data``, which has no line break, as an event with a name."""
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def objects_of(events: Sequence[bytes]) -> tuple[list[dict[str, Any]], bool] | None:
+    """Return the JSON objects that events carry, and whether ``[DONE]`` was said.
+
+    ``None`` when one of them is no JSON object.
+    """
+    found: list[dict[str, Any]] = []
+    done = False
+    for event in events:
+        data = data_of(event)
+        if data is None:
+            continue
+        if data.strip() == DONE:
+            done = True
+            continue
+        try:
+            value = msgspec.json.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        if not isinstance(value, dict):
+            return None
+        found.append(value)
+    return found, done
+
+
+def pieces_of(text: str) -> list[str]:
+    """Return a stored text in the pieces in which it is replayed, about three words each."""
+    return [piece for piece in _PIECE.findall(text) if piece]
