@@ -224,6 +224,13 @@ def test_a_question_is_explained_without_a_trace(gateway: Gateway) -> None:
     status, other = admin(gateway, "POST", "explain", {"request": request})
     assert (status, other["decision"], other["in_scope"]) == (200, "miss", [])
     assert admin(gateway, "POST", "explain", {"request": {"model": "m"}})[0] == 400
+    prompt = {"model": "stand-in-1", "prompt": "How tall is a stork?"}
+    asked = {"request": prompt, "headers": headers, "path": "/v1/completions"}
+    status, other = admin(gateway, "POST", "explain", asked)
+    assert (status, other["decision"], other["in_scope"]) == (200, "miss", [])
+    status, told = admin(gateway, "POST", "explain", {"request": request, "path": "/v1/models"})
+    assert status == 400
+    assert "/v1/chat/completions" in told["error"]["message"]
     assert admin(gateway, "GET", "stats")[1]["categories"] == before
 
 

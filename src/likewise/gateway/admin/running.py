@@ -16,7 +16,7 @@ from likewise.explain import explain
 from likewise.gateway.admin.acts import Act, Desk, Given, Role
 from likewise.gateway.reading import tenant_in
 from likewise.gateway.siblings import Answers
-from likewise.gateway.wire.chat import read_chat
+from likewise.gateway.wire import CHAT, DIALECTS
 
 _MOST_LISTED = 500
 
@@ -36,9 +36,10 @@ class Listing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True):
-    """A chat request to be explained, and the headers that would come with it."""
+    """A request to be explained, the headers that would come with it, and the path it is for."""
 
     request: dict[str, Any]
+    path: str = CHAT.path
     headers: dict[str, str] = {}
 
 
@@ -105,9 +106,15 @@ async def _show_decision(desk: Desk, given: Given) -> dict[str, Any]:
 async def _explain(desk: Desk, given: Given) -> dict[str, Any]:
     asked: Question = given.body
     headers = {name.lower(): value for name, value in asked.headers.items()}
-    call = read_chat(msgspec.json.encode(asked.request), headers, tenant=tenant_in(headers))
+    dialect = next((one for one in DIALECTS if one.path == asked.path), None)
+    if dialect is None:
+        paths = ", ".join(one.path for one in DIALECTS)
+        msg = f"nothing of {asked.path!r} is cached; there are {paths}"
+        raise RequestError(msg, param="path")
+    body = msgspec.json.encode(asked.request)
+    call = dialect.read(body, headers, tenant=tenant_in(headers))
     if call is None:
-        msg = "this is no chat request that the cache reads; name model and messages"
+        msg = f"this is no request that the cache reads at {asked.path}"
         raise RequestError(msg, param="request")
     engine, request = desk.cache.engine, call.request
     try:
