@@ -86,7 +86,7 @@ class AsyncCache(Front):
                 self._embedding, lambda: engine.guarded(lookup, engine.semantic)
             )
         if isinstance(decision, Hit):
-            decision = await self._fetch(lookup, decision)
+            decision = await self.fetch(lookup, decision)
         return engine.count(lookup, decision)
 
     async def stale(self, lookup: Lookup) -> Hit | None:
@@ -94,14 +94,14 @@ class AsyncCache(Front):
         engine = self._engine
         decision = await self._run(self._embedding, lambda: engine.guarded(lookup, engine.stale))
         if isinstance(decision, Hit):
-            decision = await self._fetch(lookup, decision)
+            decision = await self.fetch(lookup, decision)
         if not isinstance(decision, Hit):
             return None
         engine.receipts.close(lookup.id, decision)
         engine.stats.add(decision.category, stale_hits=1)
         return decision
 
-    async def _fetch(self, lookup: Lookup, hit: Hit) -> Decision:
+    async def fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         """Fetch a hit's answer; a store that is slow is a miss, and is left alone for a while."""
         held = self._engine.at_hand(lookup, hit)
         if held is not None:
