@@ -32,12 +32,13 @@ NO_IO = {
     "tempfile", "threading", "time", "urllib", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 INNER_ORDER = [
-    *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
-    "freshness", "classify", "index", "stores", "schema", "config", "overrides", "vectors", "pools",
-    "archive", "catalog", "snapshots", "gate", "stats", "faults", "naming", "feedback", "receipts",
-    "upkeep", "rowreader", "rebuild", "following", "filling", "reembedding", "learn", "teaching",
-    "lookup", "policybook", "beginning", "fetching", "gatekeeper", "neighbours", "keeping",
-    "accounts", "engine", "opening", "explain", "front", "aio", "cache",
+    *VALUES, "files", "kept", "page", "clock", "breaker", "load", "listener", "embed", "testing",
+    "recent", "freshness", "classify", "index", "stores", "schema", "config", "overrides",
+    "vectors", "pools", "archive", "catalog", "snapshots", "gate", "stats", "faults", "naming",
+    "feedback", "receipts", "upkeep", "rowreader", "rebuild", "following", "filling",
+    "reembedding", "learn", "teaching", "lookup", "policybook", "beginning", "fetching",
+    "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening", "explain", "front",
+    "aio", "cache",
 ]  # fmt: skip
 
 

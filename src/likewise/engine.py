@@ -31,6 +31,7 @@ from likewise.catalog import Catalog
 from likewise.category import DEFAULT, Category
 from likewise.classify import Classifier
 from likewise.classify.nearest import Nearest
+from likewise.clock import now
 from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
 from likewise.embed import Embedder, Vectors, sketcher_of
 from likewise.entry import Entry, Provenance, exact_key
@@ -144,7 +145,7 @@ class Engine:
         max_entries: int = DEFAULT_MAX_ENTRIES,
         max_bytes: int | None = None,
         sources: Versions = NO_SOURCES,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = now,
         progress: Progress | None = None,
         judging: Judging | None = None,
         learning: Terms | None = None,
@@ -170,7 +171,7 @@ class Engine:
         policies = self.book.policies
         self.force = InForce(policies, sources, adapting=adapting)
         self.clock = clock
-        self.load = Load(load, clock=time.monotonic if clock is time.time else clock)
+        self.load = Load(load, clock=time.monotonic if clock is now else clock)
         self.stats = Stats()
         self._embed_usd = embed_usd
         self.faults = Faults(self.stats)

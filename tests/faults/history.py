@@ -137,10 +137,16 @@ class History:
             and (o.canary.serial not in good or model.told[o.canary.serial].canary != o.canary)
         ]
 
-    def too_old(self, most_s: Callable[[Operation], float], made: dict[int, float]) -> list[str]:
+    def too_old(
+        self,
+        most_s: Callable[[Operation], float],
+        made: dict[int, float],
+        ahead: Callable[[float], float] = lambda _: 0.0,
+    ) -> list[str]:
         """Served answers older than they may be, or that told another age than they have.
 
-        ``made`` is when each answer was made, by the clock of ``begun``.
+        ``made`` is when each answer was made, by the clock of ``begun``; ``ahead`` by how much the
+        clock of the cache had been set forward until then.
         """
         wrong = []
         for o in self.operations:
@@ -149,8 +155,9 @@ class History:
             real_s = o.begun - made[o.canary.serial]
             if real_s > most_s(o):
                 wrong.append(f"{o.cache} after {real_s:.0f} s, at most {most_s(o):.0f}")
-            if o.age_s is None or abs(o.age_s - real_s) > 1.0:
-                wrong.append(f"says it is {o.age_s} s old, is {real_s:.0f}")
+            told_s = real_s + ahead(o.begun) - ahead(made[o.canary.serial])
+            if o.age_s is None or abs(o.age_s - told_s) > 1.0:
+                wrong.append(f"says it is {o.age_s} s old, is {told_s:.0f}")
         return wrong
 
     def outlived(self, since: float, void: Collection[int]) -> list[Operation]:

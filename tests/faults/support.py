@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,12 +114,16 @@ class Client:
 
 @asynccontextmanager
 async def direct(
-    model_url: str, *, store: str = "memory://", settings: dict[str, Any] | None = None
+    model_url: str,
+    *,
+    store: str = "memory://",
+    settings: dict[str, Any] | None = None,
+    **parts: Any,
 ) -> AsyncIterator[Direct]:
     """Run a gateway in this event loop, without a server between: for very many requests."""
     config = _config(settings)
     config.settings.upstream.base_url = model_url
-    cache = _cache(config, store, HashingEmbedder())
+    cache = _cache(config, store, HashingEmbedder(), **parts)
     app = create_app(config, cache)
     async with app.router.lifespan_context(app):
         yield Direct(app, cache)
@@ -133,7 +137,14 @@ class Direct:
     cache: AsyncCache
 
     async def ask(
-        self, asker: Asker, question: str, *, leaves_after_s: float | None = None, **fields: Any
+        self,
+        asker: Asker,
+        question: str,
+        *,
+        leaves_after_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        headers: dict[str, str] | None = None,
+        **fields: Any,
     ) -> tuple[Operation, bytes]:
         """Ask once; return what came of it, and every byte of the body.
 
@@ -141,6 +152,7 @@ class Direct:
         """
         loop, left, body = asyncio.get_running_loop(), asyncio.Event(), bytearray()
         head: dict[str, Any] = {}
+        sent_headers = asker.headers() | (headers or {})
         sent = [{"type": "http.request", "body": asker.body(question, **fields)}]
 
         async def receive() -> Any:
@@ -161,19 +173,24 @@ class Direct:
             "path": CHAT,
             "raw_path": CHAT.encode(),
             "query_string": b"",
-            "headers": [(n.encode(), v.encode()) for n, v in asker.headers().items()],
+            "headers": [(n.encode(), v.encode()) for n, v in sent_headers.items()],
         }
         timer = None
         if leaves_after_s is not None:
             timer = loop.call_later(leaves_after_s, left.set)
-        begun = time.monotonic()
+        begun = clock()
         await self.app(scope, receive, send)
         if timer is not None:
             timer.cancel()
         told = {n.decode(): v.decode("latin-1") for n, v in head.get("headers", [])}
         status = 0 if left.is_set() else head.get("status", 0)
-        found = operation(asker, question, begun, time.monotonic(), status, told, bytes(body))
+        found = operation(asker, question, begun, clock(), status, told, bytes(body))
         return found, bytes(body)
+
+    async def settle(self) -> None:
+        """Return once no call is under way and nothing is being stored."""
+        while not self.app.state.chat.idle:  # noqa: ASYNC110 - the gateway tells nobody
+            await asyncio.sleep(0)
 
 
 def operation(  # noqa: PLR0917 - all that is known of it
