@@ -85,8 +85,12 @@ class Keeper:
         provenance: Provenance | None,
         entry_id: str | None,
         sources: str | None,
-    ) -> Entry:
+        void: Callable[[], bool],
+    ) -> Entry | None:
         """Store the answer to a named lookup and index its question; see ``Engine.keep``.
+
+        ``void`` says whether a purge has begun since the answer was asked for: one that began while
+        it was stored may have missed it, and ``None`` is returned.
 
         Raises:
             StoreError: The store refused; nothing was kept.
@@ -111,6 +115,9 @@ class Keeper:
         with self._locks[lookup.key[0] % len(self._locks)]:
             known = self._followed()
             self._store.put(entry, keep_s=self._keep_s(entry))
+            if void():
+                self._store.delete([entry.id])
+                return None
             before = self._catalog.add(record, vector, sketch)
             if self._followed() != known:
                 self._settle(entry, before)

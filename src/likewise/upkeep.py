@@ -20,8 +20,8 @@ class Upkeep:
     """Deletes from store and index alike. Safe to use from many threads.
 
     ``room`` gives how much may be held, ``grace_of`` for how many seconds after its time an entry
-    of a category is kept, because it may be served then; ``forgotten`` is told of the entries that
-    somebody had deleted, ``None`` for too many to name.
+    of a category is kept, because it may be served then; ``clearing`` is told before a purge,
+    ``forgotten`` of the entries that somebody had deleted, ``None`` for too many to name.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Upkeep:
         clock: Callable[[], float],
         room: Callable[[], Room],
         grace_of: Callable[[str], float] = lambda _: 0.0,
+        clearing: Callable[[], None] = lambda: None,
         forgotten: Callable[[Sequence[str] | None], None] = lambda _: None,
     ) -> None:
         self._store = store
@@ -43,6 +44,7 @@ class Upkeep:
         self._clock = clock
         self._room = room
         self._grace_of = grace_of
+        self._clearing = clearing
         self._forgotten = forgotten
         self._tidied_at = clock()
         self._owed: set[str] = set()
@@ -59,7 +61,8 @@ class Upkeep:
 
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> int:
         """Delete the entries of a category, of a scope, of both, or all; return how many."""
-        # Chosen first: what is stored in the meantime stays in both.
+        self._clearing()
+        # Chosen first: what is asked for and stored in the meantime stays in both.
         known = self._catalog.select(
             lambda r: category in (None, r.category) and scope in (None, r.scope)
         )

@@ -161,9 +161,9 @@ class History:
         return wrong
 
     def outlived(self, since: float, void: Collection[int]) -> list[Operation]:
-        """Requests sent after a time, answered with what was void by then."""
+        """Requests sent after a time that were answered by an entry that was void by then."""
         return [
             o
             for o in self.operations
-            if o.begun > since and o.canary is not None and o.canary.serial in void
+            if o.begun > since and o.from_cache and o.canary is not None and o.canary.serial in void
         ]

@@ -47,12 +47,14 @@ class Shared:
     """A call under way that others may join.
 
     ``entry_id`` is that of the entry its answer becomes, ``None`` when it is not to be kept;
-    ``brings_usage`` says whether the model was asked for a stream's usage.
+    ``brings_usage`` says whether the model was asked for a stream's usage, ``purge`` which was the
+    latest when it began: nobody joins a call from before one.
     """
 
     flight: Flight
     entry_id: str | None
     brings_usage: bool
+    purge: bytes
 
 
 class _Exchange(msgspec.Struct):
@@ -286,7 +288,8 @@ class ChatEndpoint:
     ) -> tuple[Shared, Listener]:
         """Join the call that is under way for the same question, or begin one."""
         found = self._shared.get(lookup.key) if shares else None
-        if found is not None and found.flight.joinable:
+        purge = self._cache.engine.purge
+        if found is not None and found.flight.joinable and found.purge == purge:
             self._metrics.shared()
             return found, found.flight.join()
         keep = shares or (
@@ -297,7 +300,7 @@ class ChatEndpoint:
             call, scope, decision.category, add_usage=self._stream_usage and keep
         )
         flight = self._depart(call, lookup, model_call, entry_id)
-        begun = Shared(flight, entry_id, model_call.brings_usage)
+        begun = Shared(flight, entry_id, model_call.brings_usage, purge)
         if shares:
             self._shared[lookup.key] = begun
         return begun, flight.join()
@@ -354,7 +357,8 @@ class ChatEndpoint:
         self, call: ChatCall, lookup: Lookup, model_call: ModelCall, entry_id: str | None
     ) -> Flight:
         # As they are now: the answer is made of these, whatever comes into force meanwhile.
-        sources = written(call.request.controls.sources, self._cache.engine.force.sources)
+        engine = self._cache.engine
+        sources, since = written(call.request.controls.sources, engine.force.sources), engine.purge
 
         async def land(flight: Flight) -> None:
             completion = whole(flight)
@@ -366,7 +370,12 @@ class ChatEndpoint:
                 self._metrics.refused()
                 return
             await self._cache.try_keep(
-                call.request, completion, provenance=provenance, entry_id=entry_id, sources=sources
+                call.request,
+                completion,
+                provenance=provenance,
+                entry_id=entry_id,
+                sources=sources,
+                since=since,
             )
 
         return self._launch(lookup, model_call, land)
