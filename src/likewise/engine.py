@@ -784,6 +784,10 @@ class Engine:
         """Let go of what is remembered of entries, or of everything, that was deleted."""
         self.receipts.forget(entry_ids)
         self._purged(everything=entry_ids is None)
+        try:
+            self.store.scrub()
+        except StoreError as error:
+            self.faults.report(DEFAULT, "store", error)
         if self.store.shared:
             # Others may have it in a snapshot of their own.
             self.store.put_memo(PURGED_MEMO, b"")

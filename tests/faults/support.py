@@ -74,6 +74,8 @@ class Client:
 
     url: str
     history: History = field(default_factory=History)
+    told: dict[str, str] = field(default_factory=dict)
+    """Headers of the latest response, in lower case."""
     _session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Client:
@@ -104,12 +106,11 @@ class Client:
                 self.url + CHAT, data=asker.body(question, **fields), headers=sent
             ) as response:
                 body = await response.read()
-                told, status = response.headers, response.status
+                told, status = dict(response.headers), response.status
         except (aiohttp.ClientError, OSError):
             return self.history.add(Operation(asker, question, begun, clock(), 0))
-        return self.history.add(
-            operation(asker, question, begun, clock(), status, dict(told), body)
-        )
+        self.told = {name.lower(): value for name, value in told.items()}
+        return self.history.add(operation(asker, question, begun, clock(), status, told, body))
 
 
 @asynccontextmanager

@@ -148,6 +148,7 @@ def purge(
         else:
             opened.put_memo(CLEARED_MEMO, secrets.token_bytes(8))
             dropped = len(opened.clear(category=category))
+        opened.scrub()
         if opened.shared:
             opened.put_memo(PURGED_MEMO, b"")
         folder = snapshots_of(settings.index.snapshot, opened.url)
