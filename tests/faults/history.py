@@ -116,15 +116,16 @@ class History:
 
     def failed_though_answered(self, model: Model) -> list[Operation]:
         """Requests that failed although a call made for the same was answered meanwhile."""
-        answered = {
-            (c.key, c.model, c.system, c.question): model.told[n].begun
-            for n in sorted(model.successes)
-            for c in [model.told[n].canary]
-        }
+        answered: dict[tuple[str, str, str, str], list[float]] = {}
+        for number in model.successes:
+            told = model.told[number]
+            c = told.canary
+            answered.setdefault((c.key, c.model, c.system, c.question), []).append(told.begun)
         return [
             o
             for o in self.lost()
-            if answered.get((o.asker.key, o.asker.model, o.asker.system, o.question), -1) >= o.begun
+            for key in [(o.asker.key, o.asker.model, o.asker.system, o.question)]
+            if any(o.begun <= begun <= o.ended for begun in answered.get(key, ()))
         ]
 
     def made_up(self, model: Model) -> list[Operation]:

@@ -23,7 +23,7 @@ from ..gateway.support import wait_for
 from .conftest import Report
 from .history import Asker, History
 from .model import Behaviour, Model
-from .support import Client, run, scaled
+from .support import LONG, Client, run, scaled
 
 KEY = "the-admin-key"
 ASKER = Asker("Bearer one")
@@ -146,7 +146,8 @@ def test_quotas_and_memory_hold(
            most_mb=MOST_BYTES / MB, file_mb=sizes[-1] / MB, resident_mb=memory[-1],
            grown_in_last_half=memory[-1] / memory[rounds // 2 - 1])  # fmt: skip
     assert sizes[-1] < 3 * MOST_BYTES
-    assert memory[-1] < 1.25 * memory[rounds // 2 - 1]
+    # A short run is still filling what is kept at hand.
+    assert memory[-1] < (1.25 if LONG else 1.6) * memory[rounds // 2 - 1]
 
 
 def test_huge_bodies(tmp_path: Path, upstream: tuple[Model, str], report: Report) -> None:
