@@ -1,8 +1,7 @@
 """Promise 3: an entry that was acknowledged survives ``kill -9``, and none is torn.
 
-Mutations tried: ``SQLiteStore._transaction`` that commits only every tenth time (entries are lost);
-``PRAGMA journal_mode = OFF`` (the file is torn). ``tests/stores/test_sqlite.py`` does the same with
-the store alone.
+Mutation tried: ``SQLiteStore._transaction`` that commits only every tenth time: entries are lost.
+``tests/stores/test_sqlite.py`` does the same with the store alone.
 """
 
 from __future__ import annotations
