@@ -256,6 +256,7 @@ class Engine:
             grace_of=self._grace_of,
             refresh=lambda ids: self.following.refresh(ids),  # noqa: PLW0108 - is made below
             followed=lambda: self.following.seq,
+            take_back=self.upkeep.take_back,
         )
         self._gatekeeper = (
             None

@@ -42,6 +42,7 @@ class Keeper:
         grace_of: For how many seconds after its time an entry of a category may be served.
         refresh: Told of entries that are to be read from the store once more.
         followed: Number of the last change of the store that is known here.
+        take_back: Deletes an entry, later if the store fails.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Keeper:
         grace_of: Callable[[str], float],
         refresh: Callable[[Sequence[str]], None],
         followed: Callable[[], int],
+        take_back: Callable[[str], None],
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -72,6 +74,7 @@ class Keeper:
         self._grace_of = grace_of
         self._refresh = refresh
         self._followed = followed
+        self._take_back = take_back
         self._locks = [threading.Lock() for _ in range(_KEY_LOCKS)]
         self.listener: Listener | None = None
         """Who keeps a log of what is learned, if anybody."""
@@ -115,8 +118,8 @@ class Keeper:
         with self._locks[lookup.key[0] % len(self._locks)]:
             known = self._followed()
             self._store.put(entry, keep_s=self._keep_s(entry))
-            if void():
-                self._store.delete([entry.id])
+            if self._is_void(void):
+                self._take_back(entry.id)
                 return None
             before = self._catalog.add(record, vector, sketch)
             if self._followed() != known:
@@ -163,6 +166,14 @@ class Keeper:
             sources=sources,
             provenance=provenance or Provenance(),
         )
+
+    @staticmethod
+    def _is_void(void: Callable[[], bool]) -> bool:
+        """Return whether an answer is void, also when that cannot be told."""
+        try:
+            return void()
+        except StoreError:
+            return True
 
     def _settle(self, entry: Entry, before: Record | None) -> None:
         """See to an entry that another may have deleted or replaced before it was indexed here.

@@ -71,6 +71,10 @@ class Upkeep:
         self._forgotten(None)
         return len(gone)
 
+    def take_back(self, entry_id: str) -> None:
+        """Delete an entry that was stored and is not to be served; later if the store fails now."""
+        self._delete([entry_id])
+
     def tidy(self) -> None:
         """Delete what has expired and hand the counters to the store; no fault gets out."""
         now = self._tidied_at = self._clock()
@@ -114,6 +118,9 @@ class Upkeep:
         for category, count in Counter(r.category for r in records).items():
             self._stats.add(category, **{why: count})
         self._catalog.remove(entry_ids)
+        self._delete(entry_ids)
+
+    def _delete(self, entry_ids: Sequence[str]) -> None:
         try:
             self._store.delete(entry_ids)
         except StoreError as error:

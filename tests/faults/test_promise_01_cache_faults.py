@@ -1,7 +1,7 @@
 """Promise 1: faults of the cache never fail a request, and cost it little.
 
 Mutations tried: ``AsyncCache.fetch`` that waits 30 s and not ``_FETCH_S``; ``_stored_meanwhile``
-that waits for the store as long as it takes (as it did before this test); ``Fetcher.fetch`` that lets
+that waits for the store as long as it takes (as it did once); ``Fetcher.fetch`` that lets
 errors of the store out.
 """
 
