@@ -22,14 +22,21 @@ def upstream() -> Iterator[tuple[Model, str]]:
 
 @pytest.fixture
 def report(record_property: Callable[[str, object], None]) -> Report:
-    """Tell the figures of a promise: one line, and a row of the table at the end of the run."""
+    """Tell the figures of a promise: one line, and a row of the table at the end of the run.
+
+    What belongs to none is told as promise 0, which is the soak.
+    """
 
     def tell(promise: int, **figures: Any) -> None:
         said = " ".join(f"{name}={_shown(value)}" for name, value in figures.items())
-        print(f"promise {promise}: {said}")  # noqa: T201
+        print(f"{_named(promise)}: {said}")  # noqa: T201
         record_property("promise", (promise, said))
 
     return tell
+
+
+def _named(promise: int) -> str:
+    return f"promise {promise}" if promise else "soak"
 
 
 def _shown(value: Any) -> str:
@@ -49,4 +56,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         return
     terminalreporter.section("promises")
     for promise, said, outcome in sorted(rows, key=lambda row: row[0]):
-        terminalreporter.write_line(f"promise {promise:2}: {outcome}: {said}")
+        terminalreporter.write_line(f"{_named(promise)}: {outcome}: {said}")

@@ -148,12 +148,12 @@ def purge(
         else:
             opened.put_memo(CLEARED_MEMO, secrets.token_bytes(8))
             dropped = len(opened.clear(category=category))
-        opened.scrub()
         if opened.shared:
             opened.put_memo(PURGED_MEMO, b"")
         folder = snapshots_of(settings.index.snapshot, opened.url)
         if folder is not None:
             Snapshots(folder, embedder="").discard()
+        opened.scrub()
     if json:
         print_json({"dropped": dropped})
     else:
