@@ -35,6 +35,9 @@ from .wire import CLEAR, FaultProxy, Way, between
 SHARE = 0.5
 """Of the capacity that is asked for."""
 
+MOST_AT_ONCE = 200
+"""Requests under way, so that a machine that stands still does not run out of sockets."""
+
 TENANTS = 4
 KNOWN = 150
 STORE_WAYS = (
@@ -147,12 +150,12 @@ class Soak:
         return (self._asked - before) / (time.monotonic() - began)
 
     async def load(self, rate: float, seconds: float) -> None:
-        """Ask so many times a second, whatever comes of it."""
+        """Ask so many times a second; what comes too late to be asked then is asked later."""
         tasks: set[asyncio.Task[None]] = set()
         began = time.monotonic()
         sent = 0
         while (now := time.monotonic() - began) < seconds:
-            while sent < now * rate:
+            while sent < now * rate and len(tasks) < MOST_AT_ONCE:
                 task = asyncio.ensure_future(self.once())
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
