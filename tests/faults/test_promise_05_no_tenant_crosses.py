@@ -1,8 +1,7 @@
 """Promise 5: no answer crosses from one tenant, model or context to another.
 
 Each answer names whom it was made for. Mutations tried: ``Scope.digest`` without the tenant, and
-without the context; ``tenant_in`` that reads no ``authorization``; ``_board`` that joins calls by
-question alone: each leaks within the first hundred requests.
+without the context; ``tenant_in`` that reads no ``authorization``. Each leaks hundreds of times.
 """
 
 from __future__ import annotations

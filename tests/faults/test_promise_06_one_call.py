@@ -1,7 +1,7 @@
 """Promise 6: a burst of the same question is one call to the model, and never across scopes.
 
 Mutations tried: ``Flight.joinable`` always false (200 calls); ``Flight.leave`` that gives the call
-up although others listen (followers fail); shared calls by the question alone (scopes share).
+up although others listen (followers fail); ``Scope.digest`` without the tenant (scopes share).
 ``tests/gateway/test_flight.py`` has the cases one by one.
 """
 

@@ -1,8 +1,8 @@
 """Promise 7: an answer is served for its time to live and its grace, and says how old it is.
 
 Mutations tried: the cache on the clock of the machine, not on ``SteadyClock`` (answers of yesterday
-are served after the clock was set back); ``staleness_of`` without the ttl or without ``max-age``;
-``headers_of`` without the age. ``tests/gateway/test_stale.py`` has the cases one by one.
+are served after the clock was set back); ``staleness_of`` that adds half an hour to the ttl, and
+without ``max-age``. ``tests/gateway/test_stale.py`` has the cases one by one.
 """
 
 from __future__ import annotations

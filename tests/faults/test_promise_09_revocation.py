@@ -2,8 +2,9 @@
 
 Neither entries, nor what was under way to the model and would have become one, on any worker.
 Mutations tried: ``Engine.revoke`` without ``upkeep.clear``; ``_depart`` without ``since``, so that
-what was asked for before is kept after it; ``_board`` that joins calls from before. Each serves old
-answers here. ``tests/cli/test_fleet.py`` has revocations over workers that are processes.
+what was asked for before is kept after it; ``_is_void`` that does not ask the store, so that
+another worker keeps it. Each serves old answers here. ``tests/cli/test_fleet.py`` has revocations
+over workers that are processes.
 """
 
 from __future__ import annotations

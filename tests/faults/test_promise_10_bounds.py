@@ -1,7 +1,7 @@
 """Promise 10: memory and disk are bounded, and proxying goes on at the bounds.
 
-Mutations tried: ``Engine.keep`` without ``upkeep.evict`` (the quota is passed, memory grows);
-``try_keep`` that lets a ``StoreError`` out; ``Flight.add`` that never drops what was read.
+Mutations tried: ``Engine.keep`` without ``upkeep.evict`` (the quota is passed); ``try_keep`` that
+lets a ``StoreError`` out (what the disk refused is not counted as that).
 """
 
 from __future__ import annotations

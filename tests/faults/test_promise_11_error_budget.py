@@ -1,9 +1,8 @@
 """Promise 11: wrong answers per hit stay within a category's budget, else meaning serves nothing.
 
 A hidden truth says how often a candidate of a score is wrong; labels come as they do in service,
-hits audited by chance. Mutations tried: ``Wealth.certified`` at ``C`` for ``C / delta``; bets that
-take an audited hit for 1 and not for 1 / q labels; an ``Alarm`` that never rings. Each breaks the
-bounds below. ``tests/learn/test_sequential.py`` has the parts one by one.
+hits audited by chance. Mutations tried: ``Wealth.certified`` that asks for a twentieth of the
+evidence; an alarm that never rings. ``tests/learn/test_sequential.py`` has the parts one by one.
 """
 
 from __future__ import annotations
