@@ -117,6 +117,8 @@ class Keeper:
         # Two answers to one question must reach the store and the index in the same order.
         with self._locks[lookup.key[0] % len(self._locks)]:
             known = self._followed()
+            if self._is_void(void):
+                return None
             self._store.put(entry, keep_s=self._keep_s(entry))
             if self._is_void(void):
                 self._take_back(entry.id)

@@ -214,8 +214,11 @@ def limit_files(folder: Path, most: int | None) -> None:
     """Let no file of a server grow beyond so many bytes; ``None`` lifts that."""
     soft = "unlimited" if most is None else str(most)
     for pid in family_of(folder):
+        try:
+            owner = Path(f"/proc/{pid}").stat().st_uid
+        except FileNotFoundError:
+            continue  # it has ended
         # Only the server's own user may, or who may do anything.
-        owner = Path(f"/proc/{pid}").stat().st_uid
         subprocess.run(
             ["prlimit", f"--pid={pid}", f"--fsize={soft}:"],
             user=None if owner == os.getuid() else owner,

@@ -94,6 +94,7 @@ def test_every_damage_is_survived(
     monkeypatch.setitem(defaults, "crossover", 100)
     url, folder = f"sqlite:///{tmp_path / 'a.db'}", tmp_path / "index"
     stored, asked = questions(scaled(150, 400), 1), questions(scaled(20, 60), 2)
+    asked += ["zebras play violins", "what do whales drink"]
     with opened(url, folder) as cache:
         for question in dict.fromkeys(stored):
             cache.store(question, question, category="loose")
