@@ -81,7 +81,7 @@ def test_nothing_acknowledged_is_lost(
     What a writer has stored is acknowledged when ``store`` returns: nothing is flushed later.
     """
     dice = random.Random(3)  # noqa: S311 - chooses when to kill
-    kills = scaled(15, 500) if kind == "sqlite" else scaled(4, 100)
+    kills = scaled(10, 500) if kind == "sqlite" else scaled(3, 100)
     acknowledged = 0
     with writers() as process:
         for start in range(0, kills, KILLS_PER_STORE):

@@ -104,8 +104,8 @@ def test_no_answer_crosses(
     """Three tenants, two models, two contexts; the same questions; clients that leave early."""
     model, url = upstream
     model.behave = lambda canary: Behaviour(delay_s=0.002 * (canary.serial % 3))
-    many = {"memory": (4_000, 700_000), "sqlite": (3_000, 200_000)}
-    operations = scaled(*many.get(kind, (1_000, 50_000)))
+    many = {"memory": (2_000, 700_000), "sqlite": (1_500, 200_000)}
+    operations = scaled(*many.get(kind, (500, 50_000)))
 
     async def drive() -> Traffic:
         async with direct(url, store=store_url(kind)) as served:

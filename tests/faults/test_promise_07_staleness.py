@@ -66,7 +66,7 @@ def test_no_answer_is_served_beyond_its_time(upstream: tuple[Model, str], report
     model, url = upstream
     dice, times = random.Random(7), Times()  # noqa: S311 - a workload
     made: dict[int, float] = {}
-    history, operations = History(), scaled(1_200, 20_000)
+    history, operations = History(), scaled(800, 20_000)
 
     def behave(canary: Canary) -> Behaviour:
         made[canary.serial] = times.elapsed()

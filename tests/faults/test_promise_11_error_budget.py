@@ -62,7 +62,7 @@ def served(standings: Standings, budget: float, seed: int) -> float:
 
 def test_replays_keep_the_budget(report: Report) -> None:
     """Of seeded replays no more break the budget, at any time, than the risk allows."""
-    replays = scaled(12, 400)
+    replays = scaled(6, 400)
     violations = certified = 0
     for budget in TRUTHS:
         for seed in range(replays):
@@ -80,7 +80,7 @@ def test_replays_keep_the_budget(report: Report) -> None:
 def test_a_drift_is_noticed(report: Report) -> None:
     """Once a fifth of the hits is wrong the alarm rings, and meaning serves nothing any more."""
     budget, audits, alarms, runs = 0.02, list[int](), 0, 0
-    for seed in range(scaled(12, 100)):
+    for seed in range(scaled(6, 100)):
         standings = Standings(risk=RISK, share=True, shares=1)
         served(standings, budget, seed)
         if standings.of("a", budget).threshold == NEVER:
