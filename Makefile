@@ -12,7 +12,10 @@ DEV     := -e '.[demo,test,lint]' -c constraints.txt
 install  = { $(PIP) install uv -c constraints.txt && $(UV) $(1); } || $(PIP) install $(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs site dist package helm release-notes clean
+.PHONY: help setup demo test promises soak lint format docs site dist package helm release-notes clean
+
+# How long `make soak` takes.
+SECONDS ?= 1800
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 15
@@ -40,6 +43,12 @@ demo: $(VENV)/run.stamp  ## Watch Likewise answer real prompts from cache
 
 test: $(VENV)/dev.stamp  ## Run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+promises: $(VENV)/dev.stamp  ## Test the twelve promises at length (about half an hour)
+	@LIKEWISE_PROMISES=long $(BIN)/python -m pytest tests/faults
+
+soak: $(VENV)/dev.stamp  ## Half an hour at half load, while store and model fail (SECONDS=1800)
+	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
 
 lint: $(VENV)/dev.stamp  ## Check style and types
 	@$(BIN)/ruff check .

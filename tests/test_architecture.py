@@ -25,13 +25,13 @@ NO_IO = {
     "tempfile", "threading", "time", "urllib", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 INNER_ORDER = [
-    *VALUES, "files", "kept", "page", "breaker", "load", "listener", "embed", "testing", "recent",
-    "freshness", "pace", "classify", "index", "stores", "schema", "config", "overrides",
+    *VALUES, "files", "kept", "page", "clock", "breaker", "load", "listener", "embed", "testing",
+    "recent", "freshness", "pace", "classify", "index", "stores", "schema", "config", "overrides",
     "vectors", "pools", "archive", "catalog", "snapshots", "gate", "stats", "faults", "naming",
     "feedback", "receipts", "upkeep", "rowreader", "rebuild", "following", "filling",
     "reembedding", "learn", "teaching", "lookup", "policybook", "beginning", "fetching",
-    "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening", "explain", "functions",
-    "front", "aio", "cache",
+    "gatekeeper", "neighbours", "keeping", "accounts", "engine", "opening", "explain",
+    "functions", "front", "aio", "cache",
 ]  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class AsyncCache(Front):
         if engine.learner is not None:
             engine.learner.background = True
         self._patience = CircuitBreaker(failures=3, open_s=5.0)
-        self._flights: dict[bytes, asyncio.Future[Any]] = {}
+        self._flights: dict[tuple[bytes, bytes], asyncio.Future[Any]] = {}
 
     async def check(
         self,
@@ -84,7 +84,7 @@ class AsyncCache(Front):
                 self._embedding, lambda: engine.guarded(lookup, engine.semantic)
             )
         if isinstance(decision, Hit):
-            decision = await self._fetch(lookup, decision)
+            decision = await self.fetch(lookup, decision)
         return engine.count(lookup, decision)
 
     async def stale(self, lookup: Lookup) -> Hit | None:
@@ -92,14 +92,14 @@ class AsyncCache(Front):
         engine = self._engine
         decision = await self._run(self._embedding, lambda: engine.guarded(lookup, engine.stale))
         if isinstance(decision, Hit):
-            decision = await self._fetch(lookup, decision)
+            decision = await self.fetch(lookup, decision)
         if not isinstance(decision, Hit):
             return None
         engine.receipts.close(lookup.id, decision)
         engine.stats.add(decision.category, stale_hits=1)
         return decision
 
-    async def _fetch(self, lookup: Lookup, hit: Hit) -> Decision:
+    async def fetch(self, lookup: Lookup, hit: Hit) -> Decision:
         """Fetch a hit's answer; a store that is slow is a miss, and is left alone for a while."""
         held = self._engine.at_hand(lookup, hit)
         if held is not None:
@@ -143,12 +143,18 @@ class AsyncCache(Front):
         provenance: Provenance | None = None,
         entry_id: str | None = None,
         sources: str | None = None,
+        since: bytes | None = None,
     ) -> Entry | None:
         """Keep the answer to a whole request; a fault is counted and gives ``None``."""
         return await self._run(
             self._writes,
             lambda: self._engine.try_keep(
-                request, answer, provenance=provenance, entry_id=entry_id, sources=sources
+                request,
+                answer,
+                provenance=provenance,
+                entry_id=entry_id,
+                sources=sources,
+                since=since,
             ),
         )
 
@@ -218,20 +224,23 @@ class AsyncCache(Front):
         self, request: Request, compute: Callable[[], Awaitable[Any]]
     ) -> asyncio.Future[Any]:
         """Return the call that is under way for a question, or begin one."""
-        key = self._engine.start(request).key
+        # Nobody joins a call from before a purge.
+        key = self._engine.purge, self._engine.start(request).key
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.ensure_future(self._compute(request, compute))
+            flight = asyncio.ensure_future(self._compute(request, compute, key[0]))
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._landed(key, done))
         return flight
 
-    def _landed(self, key: bytes, flight: asyncio.Future[Any]) -> None:
+    def _landed(self, key: tuple[bytes, bytes], flight: asyncio.Future[Any]) -> None:
         self._flights.pop(key, None)
         if not flight.cancelled():
             flight.exception()  # Every caller may have left: then nobody else looks at it.
 
-    async def _compute(self, request: Request, compute: Callable[[], Awaitable[T]]) -> T:
+    async def _compute(
+        self, request: Request, compute: Callable[[], Awaitable[T]], since: bytes
+    ) -> T:
         late = answered_meanwhile(self._engine, request)
         if late is not None:
             return cast(T, late.answer)
@@ -239,7 +248,7 @@ class AsyncCache(Front):
         with self._engine.load.call(request.scope.model):
             answer = await compute()
         provenance = Provenance(latency_s=time.perf_counter() - started)
-        await self.try_keep(request, answer, provenance=provenance)
+        await self.try_keep(request, answer, provenance=provenance, since=since)
         return answer
 
     async def feedback(self, entry_id: str, *, correct: bool, question: str | None = None) -> bool:

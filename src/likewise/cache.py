@@ -69,7 +69,7 @@ class Cache(Front):
 
     def _use(self, engine: Engine) -> None:
         super()._use(engine)
-        self._flights: dict[bytes, Future[Any]] = {}
+        self._flights: dict[tuple[bytes, bytes], Future[Any]] = {}
         self._flights_lock = threading.Lock()
 
     def check(
@@ -154,10 +154,20 @@ class Cache(Front):
         provenance: Provenance | None = None,
         entry_id: str | None = None,
         sources: str | None = None,
+        since: bytes | None = None,
     ) -> Entry | None:
-        """Keep the answer to a whole request; a fault is counted and gives ``None``."""
+        """Keep the answer to a whole request; a fault is counted and gives ``None``.
+
+        ``since`` is ``engine.purge`` as it was when the answer was asked for: what was asked for
+        before a purge or a revocation is not kept after it.
+        """
         return self._engine.try_keep(
-            request, answer, provenance=provenance, entry_id=entry_id, sources=sources
+            request,
+            answer,
+            provenance=provenance,
+            entry_id=entry_id,
+            sources=sources,
+            since=since,
         )
 
     def answer(
@@ -248,7 +258,7 @@ class Cache(Front):
     def _refresh_aside(self, request: Request, compute: Callable[[], Any]) -> None:
         """Compute on a thread, unless a call for the same question is under way already."""
         with self._flights_lock:
-            if self._engine.start(request).key in self._flights:
+            if self._flight_key(request) in self._flights:
                 return
         thread = threading.Thread(
             target=self._refresh, args=(request, compute), name="likewise-refresh", daemon=True
@@ -278,7 +288,7 @@ class Cache(Front):
 
     def _flown(self, request: Request, compute: Callable[[], T]) -> T:
         """Compute once for all who ask the same at the same time."""
-        key = self._engine.start(request).key
+        key = self._flight_key(request)
         with self._flights_lock:
             flight = self._flights.get(key)
             leads = flight is None
@@ -287,13 +297,19 @@ class Cache(Front):
         if not leads:
             return cast(T, flight.result())
         try:
-            answer = self._lead(request, compute, flight)
+            answer = self._lead(request, compute, flight, since=key[0])
         finally:
             with self._flights_lock:
                 del self._flights[key]
         return answer
 
-    def _lead(self, request: Request, compute: Callable[[], T], flight: Future[Any]) -> T:
+    def _flight_key(self, request: Request) -> tuple[bytes, bytes]:
+        """Return what identifies a call; nobody joins one from before a purge."""
+        return self._engine.purge, self._engine.start(request).key
+
+    def _lead(
+        self, request: Request, compute: Callable[[], T], flight: Future[Any], *, since: bytes
+    ) -> T:
         """Compute for all who wait on ``flight``, unless another call did since the lookup."""
         try:
             late = answered_meanwhile(self._engine, request)
@@ -308,7 +324,7 @@ class Cache(Front):
             raise
         flight.set_result(answer)
         provenance = Provenance(latency_s=time.perf_counter() - started)
-        self._engine.try_keep(request, answer, provenance=provenance)
+        self._engine.try_keep(request, answer, provenance=provenance, since=since)
         return answer
 
     def feedback(self, entry_id: str, *, correct: bool, question: str | None = None) -> bool:

@@ -15,6 +15,7 @@ belong to a request's way is elsewhere: ``upkeep``, ``rebuild``, ``feedback``, `
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +33,7 @@ from likewise.catalog import Catalog
 from likewise.category import DEFAULT, Category
 from likewise.classify import Classifier
 from likewise.classify.nearest import Nearest
+from likewise.clock import now
 from likewise.config import DEFAULT_MAX_ENTRIES, SURE, Policies
 from likewise.embed import Embedder, Vectors, sketcher_of
 from likewise.entry import Entry, Provenance, exact_key
@@ -40,7 +42,7 @@ from likewise.eviction import eviction_of
 from likewise.faults import Faults
 from likewise.feedback import Feedback
 from likewise.fetching import Fetcher
-from likewise.filling import PURGED_MEMO, Filling
+from likewise.filling import CLEARED_MEMO, PURGED_MEMO, Filling
 from likewise.following import Following
 from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.gate import Coarse, Gate
@@ -89,6 +91,8 @@ from likewise.vectors import VectorMemo
 logger = logging.getLogger("likewise")
 
 D = TypeVar("D", Decision, Decision | None)
+
+_PURGE_BYTES = 8
 
 _JOIN_S = 5.0
 """How long closing waits for who follows the store."""
@@ -146,7 +150,7 @@ class Engine:
         max_entries: int = DEFAULT_MAX_ENTRIES,
         max_bytes: int | None = None,
         sources: Versions = NO_SOURCES,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = now,
         progress: Progress | None = None,
         judging: Judging | None = None,
         learning: Terms | None = None,
@@ -172,7 +176,7 @@ class Engine:
         policies = self.book.policies
         self.force = InForce(policies, sources, adapting=adapting)
         self.clock = clock
-        self.load = Load(load, clock=time.monotonic if clock is time.time else clock)
+        self.load = Load(load, clock=time.monotonic if clock is now else clock)
         self.stats = Stats()
         self._embed_usd = embed_usd
         self.faults = Faults(self.stats)
@@ -203,8 +207,11 @@ class Engine:
             clock=clock,
             room=lambda: self.book.room,
             grace_of=self._grace_of,
+            clearing=self._clearing,
             forgotten=self._forgotten,
         )
+        self.purge = store.memo(CLEARED_MEMO) or b""
+        """Names the latest purge that is known of: what was asked for before it is not kept."""
         self.changes = Changes()
         if (known := store.memo(CHANGES_MEMO)) is not None:
             self.changes.load(known)
@@ -251,6 +258,7 @@ class Engine:
             grace_of=self._grace_of,
             refresh=lambda ids: self.following.refresh(ids),  # noqa: PLW0108 - is made below
             followed=lambda: self.following.seq,
+            take_back=self.upkeep.take_back,
         )
         self._gatekeeper = (
             None
@@ -282,7 +290,7 @@ class Engine:
             forgotten=self.receipts.forget,
             labelled=self._labelled,
             noted=self._noted,
-            memos=(PURGED_MEMO, POLICIES_MEMO),
+            memos=(CLEARED_MEMO, PURGED_MEMO, POLICIES_MEMO),
         )
         self._follows = follow and store.shared
         self.filling = Filling(
@@ -532,11 +540,13 @@ class Engine:
         provenance: Provenance | None = None,
         entry_id: str | None = None,
         sources: str | None = None,
+        since: bytes | None = None,
     ) -> Entry | None:
         """Store an answer and index its question; ``None`` when the policy forbids it.
 
         ``sources`` are those it was made of, with the versions in force when it was asked for;
-        without them those that the request names, with the versions in force now.
+        without them those that the request names, with the versions in force now. ``since`` is what
+        ``purge`` was then: after another one the answer is not kept.
 
         An embedder that fails leaves an entry that the exact tier serves.
 
@@ -549,6 +559,7 @@ class Engine:
         bypass = bypass_of(request, policy)
         if (
             lookup.naming is None
+            or (since is not None and since != self.purge)
             or request.controls.no_store
             or (bypass is not None and not bypass.store)
             or (request.exact_only == TOOL_RESULTS and not policy.tool_results)
@@ -567,7 +578,10 @@ class Engine:
             provenance=provenance,
             entry_id=entry_id,
             sources=sources,
+            void=lambda: self._is_void(since),
         )
+        if entry is None:
+            return None
         self.upkeep.evict()
         self.tidy_now_and_then()
         return entry
@@ -594,11 +608,17 @@ class Engine:
         provenance: Provenance | None = None,
         entry_id: str | None = None,
         sources: str | None = None,
+        since: bytes | None = None,
     ) -> Entry | None:
         """Keep an answer; a fault is counted and gives ``None``, for nobody waits for it."""
         try:
             return self.keep(
-                request, answer, provenance=provenance, entry_id=entry_id, sources=sources
+                request,
+                answer,
+                provenance=provenance,
+                entry_id=entry_id,
+                sources=sources,
+                since=since,
             )
         except StoreError as error:
             self.faults.report(self._name_of(request), "store", error)
@@ -754,10 +774,27 @@ class Engine:
 
     # -- inside -----------------------------------------------------------------------------------
 
+    def _clearing(self) -> None:
+        """Let no answer be kept that was asked for before a purge, by whomever."""
+        name = secrets.token_bytes(_PURGE_BYTES)
+        self.store.put_memo(CLEARED_MEMO, name)
+        self.purge = name
+
+    def _is_void(self, since: bytes | None) -> bool:
+        """Return whether a purge has begun after ``since``, heard of or not."""
+        if since is None:
+            return False
+        self.purge = self.store.memo(CLEARED_MEMO) or b""
+        return since != self.purge
+
     def _forgotten(self, entry_ids: Sequence[str] | None) -> None:
         """Let go of what is remembered of entries, or of everything, that was deleted."""
         self.receipts.forget(entry_ids)
         self._purged(everything=entry_ids is None)
+        try:
+            self.store.scrub()
+        except StoreError as error:
+            self.faults.report(DEFAULT, "store", error)
         if self.store.shared:
             # Others may have it in a snapshot of their own.
             self.store.put_memo(PURGED_MEMO, b"")
@@ -807,7 +844,9 @@ class Engine:
 
     def _noted(self, name: str) -> None:
         """Take over a memo that another has kept."""
-        if name == PURGED_MEMO:
+        if name == CLEARED_MEMO:
+            self.purge = self.store.memo(CLEARED_MEMO) or b""
+        elif name == PURGED_MEMO:
             self._purged()
         elif name == POLICIES_MEMO:
             self.book.noted()

@@ -26,6 +26,9 @@ logger = logging.getLogger("likewise")
 PURGED_MEMO = "purged"
 """Name of the memo that a purge leaves in the store, for all who keep snapshots of it."""
 
+CLEARED_MEMO = "cleared"
+"""Name of the memo that a purge leaves before it begins, for all whose calls are under way."""
+
 _LEAST = 5_000
 """Entries from which on a snapshot is worth its bytes: fewer are read in a second."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -11,6 +10,7 @@ from likewise.category import Category, check_name
 from likewise.classify import Classifier
 from likewise.classify.examples import Examples
 from likewise.classify.rules import BUILTIN_RULES, Rule
+from likewise.clock import now
 from likewise.config import DEFAULT_MAX_ENTRIES, DEFAULT_STORE, Config, Policies
 from likewise.durations import seconds
 from likewise.embed import Embedder
@@ -47,7 +47,7 @@ class Front:
         examples: Examples | None = None,
         max_entries: int = DEFAULT_MAX_ENTRIES,
         max_bytes: int | str | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = now,
         progress: Progress | None = None,
         learning: Terms | bool = False,
         judge: Judge | JudgeFunction | None = None,

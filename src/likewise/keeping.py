@@ -46,6 +46,7 @@ class Keeper:
         grace_of: For how many seconds after its time an entry of a category may be served.
         refresh: Told of entries that are to be read from the store once more.
         followed: Number of the last change of the store that is known here.
+        take_back: Deletes an entry, later if the store fails.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Keeper:
         grace_of: Callable[[str], float],
         refresh: Callable[[Sequence[str]], None],
         followed: Callable[[], int],
+        take_back: Callable[[str], None],
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -77,6 +79,7 @@ class Keeper:
         self._refresh = refresh
         self._followed = followed
         self._paces: dict[int, Pace] = {}
+        self._take_back = take_back
         self._locks = [threading.Lock() for _ in range(_KEY_LOCKS)]
         self.listener: Listener | None = None
         """Who keeps a log of what is learned, if anybody."""
@@ -90,8 +93,12 @@ class Keeper:
         provenance: Provenance | None,
         entry_id: str | None,
         sources: str | None,
-    ) -> Entry:
+        void: Callable[[], bool],
+    ) -> Entry | None:
         """Store the answer to a named lookup and index its question; see ``Engine.keep``.
+
+        ``void`` says whether a purge has begun since the answer was asked for: one that began while
+        it was stored may have missed it, and ``None`` is returned.
 
         Raises:
             StoreError: The store refused; nothing was kept.
@@ -115,7 +122,12 @@ class Keeper:
         # Two answers to one question must reach the store and the index in the same order.
         with self._locks[lookup.key[0] % len(self._locks)]:
             known = self._followed()
+            if self._is_void(void):
+                return None
             self._store.put(entry, keep_s=self._keep_s(entry))
+            if self._is_void(void):
+                self._take_back(entry.id)
+                return None
             before = self._catalog.add(record, vector, sketch)
             if self._followed() != known:
                 self._settle(entry, before)
@@ -188,6 +200,14 @@ class Keeper:
             sources=sources,
             provenance=provenance or Provenance(),
         )
+
+    @staticmethod
+    def _is_void(void: Callable[[], bool]) -> bool:
+        """Return whether an answer is void, also when that cannot be told."""
+        try:
+            return void()
+        except StoreError:
+            return True
 
     def _settle(self, entry: Entry, before: Record | None) -> None:
         """See to an entry that another may have deleted or replaced before it was indexed here.

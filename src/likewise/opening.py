@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from likewise.classify import Classifier
 from likewise.classify.examples import Examples, builtin_examples
 from likewise.classify.nearest import Nearest, fit_nearest
 from likewise.classify.rules import BUILTIN_RULES, Rule, Rules
+from likewise.clock import now
 from likewise.config import (
     DEFAULT_MAX_ENTRIES,
     DEFAULT_STORE,
@@ -63,7 +63,7 @@ def assemble(
     examples: Examples | None = None,
     max_entries: int = DEFAULT_MAX_ENTRIES,
     max_bytes: int | str | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = now,
     progress: Progress | None = None,
     learning: Terms | bool = False,
     judge: Judge | JudgeFunction | None = None,
@@ -100,7 +100,7 @@ def from_config(
     config: Config | str | Path | None,
     *,
     embedder: Embedder | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = now,
     progress: Progress | None = None,
     judge: Judge | JudgeFunction | None = None,
     aside: bool = False,

@@ -22,8 +22,8 @@ class Upkeep:
     """Deletes from store and index alike. Safe to use from many threads.
 
     ``room`` gives how much may be held, ``grace_of`` for how many seconds after its time an entry
-    of a category is kept, because it may be served then; ``forgotten`` is told of the entries that
-    somebody had deleted, ``None`` for too many to name.
+    of a category is kept, because it may be served then; ``clearing`` is told before a purge,
+    ``forgotten`` of the entries that somebody had deleted, ``None`` for too many to name.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Upkeep:
         clock: Callable[[], float],
         room: Callable[[], Room],
         grace_of: Callable[[str], float] = lambda _: 0.0,
+        clearing: Callable[[], None] = lambda: None,
         forgotten: Callable[[Sequence[str] | None], None] = lambda _: None,
     ) -> None:
         self._store = store
@@ -45,6 +46,7 @@ class Upkeep:
         self._clock = clock
         self._room = room
         self._grace_of = grace_of
+        self._clearing = clearing
         self._forgotten = forgotten
         self._tidied_at = clock()
         self._owed: set[str] = set()
@@ -74,7 +76,8 @@ class Upkeep:
         Raises:
             StoreError: The store failed; some of a tenant's may be left, to be deleted once more.
         """
-        # Chosen first: what is stored in the meantime stays in both.
+        self._clearing()
+        # Chosen first: what is asked for and stored in the meantime stays in both.
         known = self._catalog.select(
             lambda r: (
                 category in (None, r.category)
@@ -100,6 +103,10 @@ class Upkeep:
         self._catalog.remove([*gone, *known])
         self._forgotten(None)
         return count
+
+    def take_back(self, entry_id: str) -> None:
+        """Delete an entry that was stored and is not to be served; later if the store fails now."""
+        self._delete([entry_id])
 
     def tidy(self) -> None:
         """Delete what has expired and hand the counters to the store; no fault gets out."""
@@ -144,6 +151,9 @@ class Upkeep:
         for category, count in Counter(r.category for r in records).items():
             self._stats.add(category, **{why: count})
         self._catalog.remove(entry_ids)
+        self._delete(entry_ids)
+
+    def _delete(self, entry_ids: Sequence[str]) -> None:
         try:
             self._store.delete(entry_ids)
         except StoreError as error:

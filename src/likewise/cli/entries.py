@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from likewise.cli.output import (
 )
 from likewise.cli.settings import config_of
 from likewise.durations import humanize
-from likewise.filling import PURGED_MEMO
+from likewise.filling import CLEARED_MEMO, PURGED_MEMO
 from likewise.freshness import CHANGES_MEMO, Changes
 from likewise.ledger import account, by_tenant
 from likewise.snapshots import Snapshots
@@ -150,12 +151,14 @@ def purge(
             old = [r.id for r in opened.scan() if r.expires_at is not None and r.expires_at <= now]
             dropped = opened.delete(old) + opened.expire()
         else:
+            opened.put_memo(CLEARED_MEMO, secrets.token_bytes(8))
             dropped = len(opened.clear(category=category))
         if opened.shared:
             opened.put_memo(PURGED_MEMO, b"")
         folder = snapshots_of(settings.index.snapshot, opened.url)
         if folder is not None:
             Snapshots(folder, embedder="").discard()
+        opened.scrub()
     if json:
         print_json({"dropped": dropped})
     else:

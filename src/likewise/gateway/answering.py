@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -142,7 +141,7 @@ class Answering:
         call, scope, send = exchange.call, exchange.scope, exchange.send
         shares = isinstance(decision, Miss) and not call.request.controls.no_store
         if shares and not self._calls.is_shared(lookup):
-            late = await self._stored_meanwhile(call.dialect, lookup)
+            late = await self._stored_meanwhile(call.dialect, lookup, decision)
             if late is not None:
                 self._metrics.shared()
                 headers = self._headers(decision, late[0], lookup)
@@ -206,18 +205,17 @@ class Answering:
         return stale if stale is not None and dialect.is_well_formed(stale.answer) else None
 
     async def _stored_meanwhile(
-        self, dialect: Dialect, lookup: Lookup
+        self, dialect: Dialect, lookup: Lookup, decision: Miss | Bypass
     ) -> tuple[str, dict[str, Any]] | None:
         """Return the answer of a shared call that landed while this request was looked up."""
+        if decision.reason is Reason.STORE_FAULT:
+            return None  # it was there all along, and the store is not to be waited for again
         engine = self._cache.engine
-        hit = engine.guarded(msgspec.structs.replace(lookup, dry=True), engine.exact)
+        lookup = msgspec.structs.replace(lookup, dry=True)
+        hit = engine.guarded(lookup, engine.exact)
         if not isinstance(hit, Hit):
             return None
-        try:
-            entry = await asyncio.to_thread(engine.store.get, hit.entry_id)
-        except Exception as error:
-            engine.faults.report(hit.category, "store", error)
+        found = await self._cache.fetch(lookup, hit)
+        if not isinstance(found, Hit) or not dialect.is_well_formed(found.answer):
             return None
-        if entry is None or entry.scope != lookup.scope or not dialect.is_well_formed(entry.answer):
-            return None
-        return entry.id, entry.answer
+        return found.entry_id, found.answer

@@ -34,13 +34,15 @@ class Shared:
 
     ``entry_id`` is that of the entry its answer becomes, ``None`` when it is not to be kept;
     ``brings_usage`` says whether the model was asked for a stream's usage, ``echo`` what its answer
-    repeats of the request.
+    repeats of the request, ``purge`` which was the latest when it began: nobody joins a call from
+    before one.
     """
 
     flight: Flight
     entry_id: str | None
     brings_usage: bool
     echo: dict[str, Any]
+    purge: bytes
 
 
 class Calls:
@@ -105,7 +107,9 @@ class Calls:
     ) -> tuple[Shared, Listener]:
         """Join the call that is under way for the same question, or begin one."""
         found = self._shared.get(lookup.key) if shares else None
-        if found is not None and found.flight.joinable and found.echo == call.echo:
+        purge = self._cache.engine.purge
+        alike = found is not None and found.echo == call.echo and found.purge == purge
+        if found is not None and alike and found.flight.joinable:
             self._metrics.shared()
             return found, found.flight.join()
         keep = shares or (
@@ -116,7 +120,7 @@ class Calls:
             call, scope, decision.category, add_usage=self._stream_usage and keep
         )
         flight = self._depart(call, lookup, model_call, entry_id)
-        begun = Shared(flight, entry_id, model_call.brings_usage, call.echo)
+        begun = Shared(flight, entry_id, model_call.brings_usage, call.echo, purge)
         if shares:
             self._shared[lookup.key] = begun
         return begun, flight.join()
@@ -171,7 +175,8 @@ class Calls:
         self, call: Call, lookup: Lookup, model_call: ModelCall, entry_id: str | None
     ) -> Flight:
         # As they are now: the answer is made of these, whatever comes into force meanwhile.
-        sources = written(call.request.controls.sources, self._cache.engine.force.sources)
+        engine = self._cache.engine
+        sources, since = written(call.request.controls.sources, engine.force.sources), engine.purge
 
         async def land(flight: Flight) -> None:
             answer = whole(flight, call.dialect)
@@ -188,6 +193,7 @@ class Calls:
                 provenance=provenance,
                 entry_id=entry_id,
                 sources=sources,
+                since=since,
             )
 
         return self._launch(lookup, model_call, land)

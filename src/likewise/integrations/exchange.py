@@ -53,6 +53,7 @@ class Exchange:
         decision: What the cache said, once it has.
         began: When the model was asked, by ``time.perf_counter``.
         sources: What its answer is made of, as they were then.
+        since: The latest purge as it was then: what was asked for before one is not kept after it.
     """
 
     request: Any
@@ -61,6 +62,7 @@ class Exchange:
     decision: Decision | None = None
     began: float = 0.0
     sources: str = ""
+    since: bytes | None = None
 
     @property
     def keeps(self) -> bool:
@@ -230,6 +232,7 @@ class Desk:
         headers.append((b"accept-encoding", b"identity"))
         exchange.began = time.perf_counter()
         # The answer is made of these, whatever comes into force meanwhile.
+        exchange.since = self.engine.purge
         exchange.sources = written(call.request.controls.sources, self.engine.force.sources)
         sent = self._library.Request(
             request.method,
@@ -333,6 +336,7 @@ class Recording:
                 "provenance": self.desk.provenance(self.exchange, completion),
                 "entry_id": self.entry_id,
                 "sources": self.exchange.sources,
+                "since": self.exchange.since,
             }
         except Exception as error:
             self.desk.report(error)

@@ -160,6 +160,15 @@ class Store(ABC):
     def clear(self, *, category: str | None = None, scope: bytes | None = None) -> list[str]:
         """Delete every entry, or those of a category, of a scope, or of both; return which."""
 
+    def scrub(self) -> None:  # noqa: B027 - most have nothing to do
+        """Leave nothing on the disk of what was deleted, as far as that is in the store's hands.
+
+        Called after a purge; what a server keeps of deleted rows is its own matter.
+
+        Raises:
+            StoreError: It could not be done now.
+        """
+
     @abstractmethod
     def scan(self) -> Iterator[IndexRow]:
         """Yield every entry without its answer, oldest first."""

@@ -203,6 +203,19 @@ class SQLiteStore(Store):
         finally:
             self._at_hand.drop(entry_ids)
 
+    def scrub(self) -> None:
+        """See ``Store.scrub``: the file has zeros in place of it, but not yet its log."""
+        if not self._write_lock.acquire(timeout=_BUSY_TIMEOUT_S):
+            msg = f"cannot write {self.url}: other writes have taken too long; try again"
+            raise StoreError(msg)
+        with _released(self._write_lock), self._faults("write"):
+            if self._closed:
+                raise self._closed_error()
+            (busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                msg = f"cannot clean {self.url}: others have read it for too long; try again"
+                raise StoreError(msg)
+
     def scan(self) -> Iterator[IndexRow]:
         """See ``Store.scan``."""
         seq = 0
@@ -381,6 +394,7 @@ class SQLiteStore(Store):
             check_same_thread=False,
         )
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA secure_delete = ON")  # a purge leaves no bytes
         db.execute("PRAGMA recursive_triggers = ON")  # so that what is replaced counts as gone
         return db
 
