@@ -20,7 +20,8 @@ from .wire import CLEAR, FaultProxy, Way, between
 ASKER = Asker("Bearer one")
 STATUSES = (400, 401, 404, 408, 429, 500, 502, 503, 504, 529)
 TIMEOUT_S = 1.0
-SETTINGS = {"upstream": {"timeout": f"{TIMEOUT_S}s"}}
+EXACT = {"categories": {"loose": {"exact_only": True, "ttl": "never"}}}
+SETTINGS = {**EXACT, "upstream": {"timeout": f"{TIMEOUT_S}s"}}
 
 
 def ways_to_fail() -> list[tuple[Behaviour, bool]]:
@@ -112,7 +113,7 @@ def test_no_part_of_a_cut_answer_is_stored(upstream: tuple[Model, str], report: 
                 await client.ask(ASKER, f"question {number}", stream=dice.random() < 0.5)
             return client.history
 
-    with between(url) as (through, proxy), gateway(through) as served:
+    with between(url) as (through, proxy), gateway(through, settings=EXACT) as served:
         history = run(ask(served, proxy))
         proxy.way = CLEAR
         entries = {canary.serial for canary in kept(served)}
