@@ -117,6 +117,13 @@ def test_a_left_out_text_is_not_embedded_anew(make: Callable[..., Store], embedd
         assert counts == {"embedded": 0, "gone": 0, "failed": 1}
 
 
+def test_it_is_every_method_of_the_store_underneath() -> None:
+    """Nothing of the contract is answered by a default of its own."""
+    own = {name for name, value in vars(SealedStore).items() if callable(value)}
+    names = {name for name, value in vars(Store).items() if callable(value)}
+    assert {name for name in names if not name.startswith("_")} - {"count"} <= own
+
+
 def test_wrong_and_missing_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is said what is wrong, without the key."""
     settings = parse(

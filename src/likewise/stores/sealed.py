@@ -133,6 +133,10 @@ class SealedStore(Store):
         """See ``Store``."""
         return self._store.expire()
 
+    def scrub(self) -> None:
+        """See ``Store``."""
+        self._store.scrub()
+
     def mark(self) -> Mark:
         """See ``Store``."""
         return self._store.mark()

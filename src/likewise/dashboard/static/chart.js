@@ -62,7 +62,7 @@ function themed(layout) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: colour("ink"), family: "system-ui, sans-serif", size: 12 },
-    legend: { orientation: "h", y: -0.2 },
+    legend: { orientation: "h", y: -0.3 },
     hovermode: "x unified",
     hoverlabel: { bgcolor: colour("paper"), font: { color: colour("ink") } },
     ...layout,

@@ -43,9 +43,12 @@ export function trafficChart(state, name) {
   return chart("Traffic", "requests in each step, by what became of them.", () => {
     const { history } = state;
     const from = used(history), own = counted(history, name), x = dates(history, from);
+    // The last step is as wide as the others.
+    x.push(new Date(1000 * (history.times[history.times.length - 1] + history.step_s)));
+    const steps = (list) => [...list.slice(from), list[list.length - 1]];
     return {
       data: OUTCOMES.map(([counter, label, paint]) => ({
-        x, y: own[counter].slice(from), name: label, type: "scatter", mode: "lines", stackgroup: "all",
+        x, y: steps(own[counter]), name: label, type: "scatter", mode: "lines", stackgroup: "all",
         line: { width: 0.5, color: colour(paint), shape: "hv" }, fillcolor: colour(paint) })),
       layout: { yaxis: { title: { text: "requests" } } },
       columns: [{ label: "from", kind: "left", cell: (at) => moment(history.times[at]) },
