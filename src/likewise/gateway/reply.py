@@ -175,7 +175,7 @@ def whole(flight: Flight, *, needs_done: bool = True) -> dict[str, Any] | None:
         return wire.from_stream(flight.pieces, needs_done=needs_done)
     try:
         completion = msgspec.json.decode(b"".join(flight.pieces))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return completion if isinstance(completion, dict) else None
 

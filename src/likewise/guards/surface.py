@@ -15,7 +15,7 @@ _SPECIAL = re.compile(
     r"|\\[A-Za-z]|%[A-Za-z]\b"  # \d, %M
     r"|===|==|!=|<=|>=|&&|\|\||[<>&|^]"  # operators
     r"|\b\w+(?:_\w+)+\b|\b[a-z]+[A-Z]\w*|\b\w+\(\)?"  # snake_case, camelCase, call()
-    r"|(?<![\w/])[~.]?/[\w./-]+|\b[\w-]+\.(?:[a-z]{1,4}\d?)\b)"  # /a/path, file.ext
+    r"|(?<![\w/])[~.]?/[\w./-]+|\b[\w-]{1,64}\.(?:[a-z]{1,4}\d?)\b)"  # /a/path, file.ext
     r"|\w+"  # a plain word, passed over at once
 )
 _MAY_BE_SPECIAL = re.compile(r"[\"`\u201c\\%=<>&|^_(/-]|\.[a-z]|[a-z][A-Z]").search

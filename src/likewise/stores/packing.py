@@ -82,7 +82,7 @@ def unpack_entry(entry_id: str, packed: bytes | None, answer: bytes | None) -> E
         return None
     try:
         decoded = decode_answer(answer)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return Entry(
         id=entry_id,
@@ -131,7 +131,7 @@ def unpack_row(entry_id: str, packed: bytes | None) -> IndexRow | None:
 def _row(packed: Any) -> _Row | None:
     try:
         return None if packed is None else _rows.decode(packed)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

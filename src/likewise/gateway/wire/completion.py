@@ -76,7 +76,7 @@ def from_stream(events: Sequence[bytes], *, needs_done: bool = True) -> JsonObje
             continue
         try:
             chunk = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         if not isinstance(chunk, dict) or chunk.get("error"):
             return None
@@ -124,7 +124,7 @@ def is_usage_only(event: bytes) -> bool:
         return False
     try:
         chunk = msgspec.json.decode(data_of(event) or b"null")
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return isinstance(chunk, dict) and chunk.get("choices") == [] and bool(chunk.get("usage"))
 
