@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import urllib3
 
 from likewise import Cache, Category, Hit, Scope
@@ -228,3 +230,43 @@ def test_a_flood_does_not_wash_others_away() -> None:
             kept[number] = isinstance(cache.check(question, scope=victim), Hit)
     told(f"flood of 1,000: the other tenant keeps {sum(kept.values())} of 30 entries")
     assert sum(kept.values()) == 30
+
+
+# -- canaries --------------------------------------------------------------------------------------
+
+CANARY = "kanarienvogel"
+
+
+def test_a_canary_in_wrong_requests_shows_nowhere(
+    open_gateway: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A text in a wrong request is in no error, log line, metric or line of the audit log."""
+    caplog.set_level(logging.DEBUG)
+    gateway = open_gateway({"gateway": {"admin_key": "k"}})
+    key = {"authorization": "Bearer k"}
+    wrong: list[tuple[str, Any]] = [
+        ("/admin/explain", {"request": {"messages": CANARY}}),
+        ("/admin/explain", {"request": CANARY}),
+        ("/admin/explain", {"request": chat(CANARY, cache={"ttl": CANARY})}),
+        ("/admin/entries/search", {"question": [CANARY]}),
+        ("/admin/entries/nothing/feedback", {"correct": False, "question": CANARY}),
+        ("/admin/entries/nothing/feedback", {"correct": CANARY, "question": CANARY}),
+        ("/admin/erase", {"api_key": CANARY, "tenant": "t"}),
+        ("/admin/erase", {"api_key": CANARY}),
+        ("/v1/cache/feedback", {"correct": CANARY}),
+        ("/v1/cache/feedback", {"entry_id": "x", "correct": False, "question": CANARY}),
+        ("/v1/chat/completions", chat(CANARY, cache={"similarity_threshold": CANARY})),
+        ("/v1/chat/completions", chat(CANARY, cache={"ttl": -1})),
+    ]
+    shown = [
+        gateway.http.request("POST", gateway.url + path, body=_json(body), headers=key).data
+        for path, body in wrong
+    ]
+    shown += [
+        gateway.http.request("GET", gateway.url + path, headers=key).data
+        for path in ("/metrics", "/admin/audit", "/admin/decisions", "/admin/stats", "/readyz")
+    ]
+    shown.append("\n".join(record.getMessage() for record in caplog.records).encode())
+    found = sum(CANARY.encode() in place for place in shown)
+    told(f"canaries seen: {found} of {len(shown)} places")
+    assert found == 0
