@@ -94,6 +94,7 @@ BAD_UTF8 = b'{"a": "\xff"}'
         ("changes", BAD_UTF8),
         ("packing", b"\x9f\xa2\xff\xff"),
         ("config", b"a: &a [*a]"),
+        ("litellm", b"{[]}"),
         ("feed", b'["\xff"]'),
     ],
 )
