@@ -12,7 +12,7 @@ DEV     := -e '.[demo,test,lint]' -c constraints.txt
 install  = { $(PIP) install uv -c constraints.txt && $(UV) $(1); } || $(PIP) install $(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test promises soak lint format docs site dist package helm release-notes clean
+.PHONY: help setup demo test promises soak lint attacks fuzz audit format docs site dist package helm release-notes clean
 
 # How long `make soak` takes.
 SECONDS ?= 1800
@@ -54,6 +54,18 @@ lint: $(VENV)/dev.stamp  ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+attacks: $(VENV)/dev.stamp  ## Attack a gateway: 10,000 requests of its API, and every attack with its figures
+	@LIKEWISE_ATTACK_CASES=10000 $(BIN)/python -m pytest -s tests/gateway/attacks
+
+fuzz: $(VENV)/dev.stamp  ## Fuzz everything that reads what others wrote, for about an hour
+	@LIKEWISE_FUZZ_CASES=100000 nice -n 10 $(BIN)/python -m pytest tests/fuzz
+	@$(PIP) install -e '.[fuzz]' -c constraints.txt
+	@nice -n 10 $(BIN)/python scripts/fuzz.py
+
+audit: $(VENV)/dev.stamp  ## Ask the Python package index about known weaknesses of what CI runs with
+	@$(PIP) install -e '.[audit]' -c constraints.txt
+	@$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
 
 format: $(VENV)/dev.stamp  ## Put the code in shape
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .

@@ -17,6 +17,8 @@ DIFFERENT = [
     ("identifiers", 'find files named "a b"', 'find files named "a c"'),
     ("identifiers", "edit /etc/hosts", "edit /etc/hostname"),
     ("spelling", "Translate: ich habe schon gegessen", "Translate: ich habe schön gegessen"),
+    ("spelling", "Should I take it?", "Should I n\u043et take it?"),
+    ("spelling", "Should I take it?", "Should I n\u200bot take it?"),
     ("spelling", "what does año mean", "what does ano mean"),
     ("spelling", "What does IT mean?", "What does it mean?"),
     ("spelling", "what is printed\nif x:\n  a()\n  b()", "what is printed\nif x:\n  a()\nb()"),

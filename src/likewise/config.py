@@ -415,7 +415,11 @@ def load(path: str | Path) -> Config:
     except (ValueError, RecursionError) as error:
         msg = f"the config {path} is not valid YAML: {type(error).__name__}: {error}"
         raise ConfigError(msg) from error
-    return parse(data, where=f"{path}:", path=path)
+    try:
+        return parse(data, where=f"{path}:", path=path)
+    except RecursionError as error:
+        msg = f"the config {path} is nested too deeply, or holds itself by an alias"
+        raise ConfigError(msg) from error
 
 
 def parse(data: object, *, where: str = "config:", path: Path | None = None) -> Config:

@@ -189,7 +189,7 @@ class Changes:
         """Take over what ``take`` gave; damaged data is passed over."""
         try:
             known = msgspec.json.decode(data, type=dict[str, list[tuple[float, bool]]])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return
         with self._lock:
             self._seen = {name: deque(seen, maxlen=self._most) for name, seen in known.items()}

@@ -71,6 +71,6 @@ def decode(data: bytes | None) -> dict[str, dict[str, Any]]:
         return {}
     try:
         return msgspec.json.decode(data, type=dict[str, dict[str, Any]])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         msg = f"the policies in the store are damaged: {error}; put them anew"
         raise ConfigError(msg) from error

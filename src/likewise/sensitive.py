@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+# What is asked of each place in a text has a bound: else a long text of hyphens takes minutes.
 _SECRETS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\b(?:sk|pk|rk)[-_](?:live|test|proj|ant|or|svcacct)?[-_]?[A-Za-z0-9_-]{20,}"
@@ -17,10 +18,10 @@ _SECRETS = re.compile(
     r"|\bglpat-[A-Za-z0-9_-]{18,}|\bhf_[A-Za-z0-9]{30,}|\bnpm_[A-Za-z0-9]{30,}"
     r"|\bxox[abeprs]-[A-Za-z0-9-]{10,}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{35}\b"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
-    r"|(?i:\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/@]+@[^\s/]+)"
+    r"|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+    r"|(?i:\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@]+:[^\s/@]+@[^\s/]+)"
     r"|(?i:\b(?:password|passwd|passphrase|api[_ -]?key|secret|access[_ -]?token)\b"
-    r"\s*(?:is|=|:)\s*[\"']?(?=\S*\d)[^\s\"']{8,})"
+    r"\s*(?:is|=|:)\s*[\"']?(?=\S{0,200}\d)[^\s\"']{8,})"
 )
 _CARD = re.compile(r"(?<!\d)(?<!\d\.)(?:\d[ -]?){12,18}\d(?!\.?\d)")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
@@ -31,7 +32,7 @@ _PHONE = re.compile(r"(?<![\w+.-])(?:\+\d{1,3}[ .-]?)(?:\(?\d{1,4}\)?[ .-]?){2,5
 
 _INJECTION = re.compile(
     r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\|?>"
-    r"|\[/?INST\]|<</?SYS>>|^\s*#{2,}\s*(?:system|instruction)s?\s*:"
+    r"|\[/?INST\]|<</?SYS>>|^[ \t]*#{2,}[ \t]*(?:system|instruction)s?[ \t]*:"
     r"|(?i:\b(?:ignore|disregard|forget|override)\s+(?:all\s+|any\s+|the\s+|your\s+)*"
     r"(?:previous|prior|above|earlier|preceding)\s+(?:instruction|prompt|message|rule|direction)s?)"
     r"|(?i:\bfrom\s+now\s+on,?\s+(?:you\s+(?:are|will|must)|always|answer|respond))",

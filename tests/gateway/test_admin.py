@@ -254,6 +254,7 @@ def test_history_has_what_was_asked(gateway: Gateway) -> None:
         ("POST", "entries/search", b"[1", "body of POST"),
         ("POST", "purge", {"all": True, "category": "x"}, "name what to purge"),
         ("POST", "purge", {"everything": True}, "everything"),
+        ("GET", "similarities/No!", None, "category name"),
     ],
 )
 def test_what_is_wrong_is_said(

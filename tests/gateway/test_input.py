@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .conftest import Open
-from .support import CHAT, Gateway, chat
+from .support import CHAT, Gateway, ScriptedModel, chat
 
 JSON = st.recursive(
     st.none()
@@ -137,3 +137,27 @@ def test_other_paths_have_the_error_shape(gateway: Gateway) -> None:
         response = gateway.http.request(method, gateway.url + path)
         assert response.status == 404
         assert "/v1" in response.json()["error"]["message"]
+
+
+def test_bytes_that_are_no_text(gateway: Gateway) -> None:
+    """A verdict whose bytes are no UTF-8 is refused as any other that cannot be read."""
+    told = gateway.http.request(
+        "POST", f"{gateway.url}/v1/cache/feedback", body=b'{"correct": true, "entry_id": "\xff"}'
+    )
+    assert told.status == 400
+
+
+def test_an_answer_that_is_no_text(directed: Gateway, scripted: ScriptedModel) -> None:
+    """What a model says in bytes that are no UTF-8 reaches the client, and is not stored."""
+    for kind, data, stream in (
+        ("application/json", b'{"choices": "\xff"}', False),
+        ("text/event-stream", b'data: {"a": "\xff"}\n\ndata: [DONE]\n\n', True),
+    ):
+        line = directed.line(chat("Q", stream=stream))
+        call = scripted.call()
+        call.start(kind=kind)
+        call.finish(data)
+        assert b"\xff" in line.rest()
+        directed.settle()
+    assert directed.entries == 0
+    assert directed.metric("likewise_faults_total") == 0

@@ -477,7 +477,7 @@ def _object(parameters: str | None) -> dict[str, Any]:
         return {}
     try:
         return msgspec.json.decode(parameters, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         msg = f"--parameters: expected a JSON object: {error}"
         raise WrongUsageError(msg) from error
 

@@ -217,7 +217,7 @@ class OpenAIEmbedder:
         """The answer's vectors in the order of the texts, each scaled to length 1."""
         try:
             rows = msgspec.json.decode(content, type=_Reply).data
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._error(f"not an embeddings answer ({error})") from error
         if len(rows) != count:
             raise self._error(f"{len(rows)} vectors for {count} texts")

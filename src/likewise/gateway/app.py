@@ -31,6 +31,8 @@ from likewise.gateway.feedback import PATH as FEEDBACK_PATH
 from likewise.gateway.feedback import FeedbackEndpoint
 from likewise.gateway.log import EventLog
 from likewise.gateway.metrics import Metrics
+from likewise.gateway.openapi import PATH as OPENAPI_PATH
+from likewise.gateway.openapi import public
 from likewise.gateway.pool import Pool
 from likewise.gateway.proxy import Proxy
 from likewise.gateway.reading import memory
@@ -154,6 +156,7 @@ def create_app(config: Config, cache: AsyncCache, siblings: Siblings | None = No
             Route("/healthz", _healthz),
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
+            Route(OPENAPI_PATH, _describe),
             Mount("/admin", admin),
             Mount("/ui", Site(admin.keys)),
             Mount("/v1", proxy),
@@ -220,6 +223,10 @@ def _tracing_of(config: Config, cache: AsyncCache) -> Tracing | None:
 
 async def _healthz(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+async def _describe(_: Request) -> Response:
+    return Response(public(), media_type="application/json")
 
 
 async def _keep_house(cache: AsyncCache) -> None:

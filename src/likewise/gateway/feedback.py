@@ -75,7 +75,7 @@ class FeedbackEndpoint:
 def _read(body: bytes) -> Verdict:
     try:
         verdict = msgspec.json.decode(body, type=Verdict)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         msg = f'the body is not a verdict such as {{"request_id": ID, "correct": false}}: {error}'
         raise RequestError(msg) from error
     if (verdict.request_id is None) == (verdict.entry_id is None):

@@ -177,7 +177,7 @@ def whole(flight: Flight, dialect: Dialect, *, needs_done: bool = True) -> dict[
         return dialect.from_stream(flight.pieces, needs_done=needs_done)
     try:
         answer = msgspec.json.decode(b"".join(flight.pieces))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
 

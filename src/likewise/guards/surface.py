@@ -15,7 +15,7 @@ _SPECIAL = re.compile(
     r"|\\[A-Za-z]|%[A-Za-z]\b"  # \d, %M
     r"|===|==|!=|<=|>=|&&|\|\||[<>&|^]"  # operators
     r"|\b\w+(?:_\w+)+\b|\b[a-z]+[A-Z]\w*|\b\w+\(\)?"  # snake_case, camelCase, call()
-    r"|(?<![\w/])[~.]?/[\w./-]+|\b[\w-]+\.(?:[a-z]{1,4}\d?)\b)"  # /a/path, file.ext
+    r"|(?<![\w/])[~.]?/[\w./-]+|\b[\w-]{1,64}\.(?:[a-z]{1,4}\d?)\b)"  # /a/path, file.ext
     r"|\w+"  # a plain word, passed over at once
 )
 _MAY_BE_SPECIAL = re.compile(r"[\"`\u201c\\%=<>&|^_(/-]|\.[a-z]|[a-z][A-Z]").search
@@ -26,6 +26,12 @@ _SHOUTED = frozenset(
     {"IT", "US", "WHO", "AIDS", "OR", "AND", "IN", "IS", "AS", "AT", "ME", "NO", "ON", "MAY", "AM"}
 )
 """Abbreviations that mean something else in small letters."""
+
+_HIDING = re.compile(
+    r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufe00-\ufe0f]"
+    r"|[A-Za-z](?=[\u0370-\u052f])|[\u0370-\u052f](?=[A-Za-z])"
+).findall
+"""What hides a word from every other guard: "n\u043et" with a Cyrillic letter is no negation."""
 
 _TWO_CAPITALS = re.compile(r"[A-Z][A-Z]").search
 
@@ -47,8 +53,11 @@ def identifiers(a: str, b: str) -> str | None:
 
 def spelling(a: str, b: str) -> str | None:
     """Veto when words differ by accents alone, IT is it, or only the indentation differs."""
-    if not (a.isascii() and b.isascii()) and _accents_differ(a, b):
-        return "spelling: accents differ"
+    if not (a.isascii() and b.isascii()):
+        if _HIDING(a) != _HIDING(b):
+            return "spelling: characters that are not seen, or letters of two alphabets in a word"
+        if _accents_differ(a, b):
+            return "spelling: accents differ"
     if _shouted(a) != _shouted(b) and not (a.isupper() or b.isupper()):
         return "spelling: an abbreviation against a word"
     if "\n" in a.strip() and a.strip() != b.strip() and a.split() == b.split():

@@ -132,7 +132,7 @@ class Reader:
                 msg = f"it has format {written['format']}, and this version reads {FORMAT}"
                 raise DamagedError(msg)
             self.manifest = msgspec.convert(written, Manifest)
-        except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
             msg = "its manifest cannot be read"
             raise DamagedError(msg) from error
 

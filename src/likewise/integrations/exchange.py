@@ -114,7 +114,7 @@ class Recorder:
         elif self._ended:
             try:
                 found = msgspec.json.decode(b"".join(self._pieces))
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return None
         else:
             return None
@@ -249,7 +249,7 @@ class Desk:
             return request
         try:
             found = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return request
         if not isinstance(found, dict) or found.pop("cache", None) is None:
             return request

@@ -51,7 +51,13 @@ class ModelJudge:
             raise JudgeError(msg)
         try:
             verdict = self._ask(question, answer_text(stored), answer_text(fresh))
-        except (urllib3.exceptions.HTTPError, msgspec.MsgspecError, KeyError, IndexError) as error:
+        except (
+            urllib3.exceptions.HTTPError,
+            msgspec.MsgspecError,
+            UnicodeDecodeError,
+            KeyError,
+            IndexError,
+        ) as error:
             self._breaker.record_failure()
             msg = f"the judge model did not answer: {type(error).__name__}"
             raise JudgeError(msg) from error

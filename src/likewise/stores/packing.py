@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from zlib import crc32
 
 import msgspec
@@ -19,6 +19,9 @@ from likewise.entry import (
 from likewise.errors import StoreError
 from likewise.stores.base import IndexRow
 
+_Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What an index keeps as 64 bits; a row that has more is damaged."""
+
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
     scope: bytes
@@ -26,16 +29,16 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     question: str
     created_at: float
     expires_at: float | None
-    epoch: int
+    epoch: _Whole
     embedder: str
-    answer_digest: int
+    answer_digest: _Whole
     named: bool
     sources: str
     tenant: str
     namespace: str
     provenance: Provenance
     vector: bytes | None
-    answer_bytes: int
+    answer_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**48)]
     checksum: int
 
 
@@ -82,7 +85,7 @@ def unpack_entry(entry_id: str, packed: bytes | None, answer: bytes | None) -> E
         return None
     try:
         decoded = decode_answer(answer)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return Entry(
         id=entry_id,
@@ -131,7 +134,7 @@ def unpack_row(entry_id: str, packed: bytes | None) -> IndexRow | None:
 def _row(packed: Any) -> _Row | None:
     try:
         return None if packed is None else _rows.decode(packed)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -484,7 +484,7 @@ def _remedy(error: Exception) -> str:
 
 def _cost(provenance: object) -> float:
     if isinstance(provenance, bytes):
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
             return cost_of(msgspec.json.decode(provenance, type=Provenance))
     return 1.0  # damaged: the entry is never served
 

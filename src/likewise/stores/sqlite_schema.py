@@ -167,5 +167,5 @@ def _from_schema_4(db: sqlite3.Connection) -> None:
 def _digest_of(answer: object) -> int:
     try:
         return answer_digest(decode_answer(answer)) if isinstance(answer, bytes) else 0
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return 0  # damaged: it is never served

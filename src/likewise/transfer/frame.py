@@ -136,6 +136,6 @@ def _completion(answer: Any) -> dict[str, Any] | None:
         return None
     try:
         found = msgspec.json.decode(answer)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return found if is_well_formed(found) else None

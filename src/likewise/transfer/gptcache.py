@@ -54,7 +54,7 @@ def read_gptcache(
     try:
         chosen = _prefix(db, path, prefix)
         (total,) = db.execute(f'SELECT count(*) FROM "{chosen}_question"').fetchone()  # noqa: S608 - a table that is there
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         db.close()
         raise _unreadable(path, error) from error
     except ConfigError:
@@ -104,7 +104,7 @@ def _rows(
         try:
             for row in db.execute(_QUESTIONS.format(p=prefix)):
                 yield f"{prefix}_question {row['id']}", _found(row)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise _unreadable(path, error) from error
 
 
@@ -137,5 +137,7 @@ def _why_not(row: sqlite3.Row) -> Refused | None:
     return None
 
 
-def _unreadable(path: Path, error: sqlite3.Error) -> ConfigError:
-    return ConfigError(f"import: cannot read {path}: {error}; is it whole, and GPTCache's?")
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    # The message of bytes that are no text would quote them.
+    why = error if isinstance(error, sqlite3.Error) else "a text in it is damaged"
+    return ConfigError(f"import: cannot read {path}: {why}; is it whole, and GPTCache's?")

@@ -75,7 +75,7 @@ def _header(data: bytes | Refused) -> Header:
             found = msgspec.json.decode(data)
             if isinstance(found, dict) and found.get("kind") == "header":
                 version = found.get("version")
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
     check_version(version)
     line = _line(data) if isinstance(data, bytes) else data

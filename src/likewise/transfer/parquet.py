@@ -109,28 +109,33 @@ def read_parquet(path: Path) -> Iterator[tuple[str, Line | Refused]]:
     pa, pq = _pyarrow()
     try:
         file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+        told = (file.schema_arrow.metadata or {}).get(_HEADER, b"")
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         msg = f"import: {path} is no Parquet file that can be read: {type(error).__name__}"
         raise ConfigError(msg) from error
     with file:
-        yield "header", _header((file.schema_arrow.metadata or {}).get(_HEADER, b""))
+        yield "header", _header(told)
         number = 0
         try:
             for batch in file.iter_batches(batch_size=_ROWS):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", _line(row)
-        except (OSError, pa.ArrowException):
+        except (OSError, UnicodeDecodeError, pa.ArrowException):
             yield f"row {number + 1}", Refused("the file is damaged from here on")
 
 
 def _header(data: bytes) -> Header:
     try:
         version = msgspec.json.decode(data).get("version")
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
         version = None
     check_version(version)
-    return msgspec.json.decode(data, type=Header)
+    try:
+        return msgspec.json.decode(data, type=Header)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        msg = "import: the file's header is damaged"
+        raise ConfigError(msg) from error
 
 
 def _row(line: EntryLine) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class Act:
         do: Does it.
         query: The type of its query, if it takes any.
         body: The type of its body, if it takes any.
+        described: The type that describes its body, where that is read as anything and checked
+            later.
     """
 
     method: str
@@ -78,6 +80,7 @@ class Act:
     do: Handler
     query: type | None = None
     body: Any = None
+    described: Any = None
 
     def names(self, path: str) -> dict[str, str] | None:
         """Return what a path names when it is this act's, else ``None``."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from likewise.config import GatewaySettings
-from likewise.errors import LikewiseError, RequestError
+from likewise.errors import ConfigError, LikewiseError, RequestError
+from likewise.gateway import openapi
 from likewise.gateway.admin import contents, governing, running
 from likewise.gateway.admin.access import Key, KeyRing, failures
 from likewise.gateway.admin.acts import Act, Desk, Given, Role
@@ -17,7 +19,17 @@ from likewise.gateway.errors import error_body, refused_websocket, send_error
 from likewise.gateway.siblings import Answers
 from likewise.pace import Pace
 
-ACTS: tuple[Act, ...] = (*running.ACTS, *contents.ACTS, *governing.ACTS)
+
+async def _describe(_: Desk, __: Given) -> dict[str, Any]:
+    return openapi.admin(ACTS)
+
+
+ACTS: tuple[Act, ...] = (
+    *running.ACTS,
+    *contents.ACTS,
+    *governing.ACTS,
+    Act("GET", openapi.PATH, Role.READ, "This API in OpenAPI's form", _describe),
+)
 """All there is, in the order in which paths are tried."""
 
 _MAX_BODY_BYTES = 1024 * 1024
@@ -103,7 +115,11 @@ class Admin:
             if act.body is not None:
                 body = await read_body(request.scope, request.receive, _MAX_BODY_BYTES)
             given = act.read(names, dict(request.query_params), body)
-            done = await act.do(self._desk, given)
+            try:
+                done = await act.do(self._desk, given)
+            except ConfigError as error:
+                # What an act is given is the request's: a name that cannot be one, for instance.
+                raise RequestError(str(error)) from error
         except LikewiseError as error:
             self._note(key, act, given, client, getattr(error, "status", 500))
             raise

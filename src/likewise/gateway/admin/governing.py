@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from likewise.category import check_name
+from likewise.config import PolicySettings
 from likewise.errors import ConfigError, RequestError
 from likewise.gateway.admin.acts import Act, Desk, Given, Role
 from likewise.receipts import policy_version
@@ -62,7 +63,15 @@ async def _revoke(desk: Desk, given: Given) -> dict[str, Any]:
 
 ACTS = (
     Act("GET", "/policies", Role.READ, "The policies in force", _policies),
-    Act("PUT", "/policies/{name}", Role.ADMIN, "Put a policy in force", _put, body=Any),
+    Act(
+        "PUT",
+        "/policies/{name}",
+        Role.ADMIN,
+        "Put a policy in force",
+        _put,
+        body=Any,
+        described=PolicySettings,
+    ),
     Act("DELETE", "/policies/{name}", Role.ADMIN, "Take a policy back", _take_back),
     Act("POST", "/revoke", Role.ADMIN, "Void all of a category", _revoke, body=Category),
 )

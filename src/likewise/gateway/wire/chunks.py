@@ -49,6 +49,6 @@ def is_usage_only(event: bytes) -> bool:
         return False
     try:
         chunk = msgspec.json.decode(data_of(event) or b"null")
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return isinstance(chunk, dict) and chunk.get("choices") == [] and bool(chunk.get("usage"))

@@ -80,7 +80,7 @@ class _Stream:
         for index, text in self._inputs.items():
             try:
                 self._blocks[index]["input"] = msgspec.json.decode(text) if text.strip() else {}
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return None
         return {**message, "content": [self._blocks[index] for index in sorted(self._blocks)]}
 

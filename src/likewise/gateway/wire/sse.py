@@ -15,6 +15,9 @@ _EOL = rb"(?:\r\n|\n|\r(?!\n|\Z))"
 _END = re.compile(_EOL + _EOL)
 """A blank line. A carriage return at the very end waits: a line feed may follow it."""
 
+_OVERLAP = 3
+"""Bytes at the end that may be of a blank line which only what follows makes one."""
+
 _LINE = re.compile(rb"\r\n|\n|\r")
 DONE = b"[DONE]"
 
@@ -25,22 +28,31 @@ class Splitter:
     """Cuts a byte stream into events; the pieces it returns join to the stream, byte for byte."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pieces: list[bytes] = []
+        self._tail = b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the events that ``data`` completes, each with the blank line that ends it."""
-        buffer = self._rest + data
+        # What came before has no end: an event in many pieces is not searched again with each.
+        seam = self._tail + data
+        self._pieces.append(data)
+        if _END.search(seam) is None:
+            self._tail = seam[-_OVERLAP:]
+            return []
+        buffer = b"".join(self._pieces)
         events = []
         start = 0
-        for match in _END.finditer(buffer):
+        for match in _END.finditer(buffer, len(buffer) - len(seam)):
             events.append(buffer[start : match.end()])
             start = match.end()
-        self._rest = buffer[start:]
+        rest = buffer[start:]
+        self._pieces, self._tail = [rest], rest[-_OVERLAP:]
         return events
 
     def rest(self) -> bytes:
         """Return what came after the last whole event, and forget it."""
-        rest, self._rest = self._rest, b""
+        rest = b"".join(self._pieces)
+        self._pieces, self._tail = [], b""
         return rest
 
 
@@ -81,7 +93,7 @@ def objects_of(events: Sequence[bytes]) -> tuple[list[dict[str, Any]], bool] | N
             continue
         try:
             value = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         if not isinstance(value, dict):
             return None
