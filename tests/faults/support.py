@@ -190,7 +190,7 @@ class Direct:
 
     async def settle(self) -> None:
         """Return once no call is under way and nothing is being stored."""
-        while not self.app.state.chat.idle:  # noqa: ASYNC110 - the gateway tells nobody
+        while not self.app.state.calls.idle:  # noqa: ASYNC110 - the gateway tells nobody
             await asyncio.sleep(0)
 
 

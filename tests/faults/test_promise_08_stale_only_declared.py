@@ -1,8 +1,9 @@
 """Promise 8: a stale answer takes the place of declared errors only, and says so.
 
-RFC 5861 names 500, 502, 503 and 504; no answer counts as one of them, and 429 only where a category
-says so. Mutations tried: 429 among ``_FAILURES``, and 501; ``_instead`` that serves whatever the
-status; ``_send_stale`` under the headers of the miss.
+RFC 5861 names 500, 502, 503 and 504, to which 529 is added, Anthropic's word for overloaded; no
+answer counts as one of them, and 429 only where a category says so. Mutations tried: 429 among
+``_FAILURES``, and 501; ``_instead`` that serves whatever the status; ``_send_stale`` under the
+headers of the miss.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CATEGORIES = {
     "on-429": {"ttl": "1h", "stale_if_error": "1h", "stale_on_429": True},
 }
 STATUSES = (400, 401, 403, 404, 408, 409, 422, 429, 500, 501, 502, 503, 504, 507, 529)
-DECLARED = (500, 502, 503, 504)
+DECLARED = (500, 502, 503, 504, 529)
 TIMEOUT_S = 1.0
 NO_ANSWER = {"late": 504, "refused": 502, "dropped": 502}
 """Ways to get no answer, and the status that tells of it."""

@@ -83,18 +83,25 @@ def open_engine(config: Config, embedder: Embedder, clock: Clock, *, hashed: boo
     """Return the engine of a configuration, over an empty store in memory.
 
     Whether an answer serves a question is known here, so a judge compares answers to the letter
-    and no other model is asked. Where texts are ``hashed`` neither verifier nor learning is used.
+    and no other model is asked. Where texts are ``hashed`` neither verifier nor learning is used,
+    and nothing is looked for in them: a hash may look like the number of a card.
 
     Raises:
         ConfigError: The configuration cannot be opened.
     """
     settings = msgspec.structs.replace(config.settings, store="memory://")
+    policies = config.policies
     if hashed:
+        policies = replace(
+            policies,
+            default=replace(policies.default, detect=()),
+            categories={n: replace(one, detect=()) for n, one in policies.categories.items()},
+        )
         settings = msgspec.structs.replace(
             settings, verifier=VerifierSettings(), learning=LearningSettings()
         )
     engine = from_config(
-        replace(config, settings=settings, rules=(), examples=NO_EXAMPLES),
+        replace(config, settings=settings, policies=policies, rules=(), examples=NO_EXAMPLES),
         embedder=embedder,
         clock=clock,
         judge=lambda _question, stored, fresh: stored == fresh,
