@@ -42,7 +42,7 @@ demo: $(VENV)/run.stamp  ## Watch Likewise answer real prompts from cache
 	@$(BIN)/likewise demo
 
 test: $(VENV)/dev.stamp  ## Run the tests
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 promises: $(VENV)/dev.stamp  ## Test the twelve promises at length (about half an hour)
 	@LIKEWISE_PROMISES=long $(BIN)/python -m pytest tests/faults

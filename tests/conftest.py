@@ -57,6 +57,15 @@ class Compass:
         return (0.0, 0.0, 1.0) if cosine is None else (cosine, (1 - cosine**2) ** 0.5, 0.0)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what takes tens of seconds, unless it is asked for."""
+    if os.environ.get("LIKEWISE_TEST_SLOW"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow; LIKEWISE_TEST_SLOW=1 runs it"))
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     """A clock that stands still until a test moves it."""

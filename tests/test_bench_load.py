@@ -81,6 +81,7 @@ def test_hits_are_judged_by_what_stored_them() -> None:
     assert row["requests"] == len(workload) // 2
 
 
+@pytest.mark.slow
 def test_both_runs_are_real_and_both_are_predicted() -> None:
     """Model, gateway and clients are processes and sockets; the simulator sees the same traffic."""
     found = scenario(capacity=2)

@@ -47,6 +47,7 @@ def test_likewise_and_pgvector_look_up_the_same() -> None:
 
 
 @pytest.mark.usefixtures("no_registry")
+@pytest.mark.slow
 def test_what_cannot_be_installed_is_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the reason on one line; Likewise is measured all the same."""
     monkeypatch.setattr(contenders, "GPTCACHE", NOWHERE)
@@ -64,6 +65,7 @@ def test_what_cannot_be_installed_is_left_out_by_name(monkeypatch: pytest.Monkey
         assert "\n" not in reason
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once(no_registry: Path) -> None:
     """It is kept when it is whole, and made anew when it was made with other packages."""
     python = environment("empty", ("pip",))

@@ -36,7 +36,7 @@ COMMANDS = (
     "keys",
     "bench",
 )
-PATIENCE_S = 60
+PATIENCE_S = 240
 """How long a process may take before the test gives up; nothing is measured with it."""
 
 

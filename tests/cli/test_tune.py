@@ -80,6 +80,7 @@ def test_bad_data_is_one_clear_line(shell: Shell, prompts: str, pairs: str, mess
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_table_says_what_is_missing(shell: Shell) -> None:
     """A category without evidence is exact only, and the number of missing labels is named."""
     shell.configure()

@@ -12,6 +12,7 @@ from .soak import line, soak
 
 
 @pytest.mark.parametrize("kind", ["redis"])
+@pytest.mark.slow
 def test_a_short_soak(kind: str, store_url: Callable[[str], str], report: Report) -> None:
     """Store and model fail at random; no request fails that the model has answered."""
     figures = soak(6.0, store_url(kind))
