@@ -139,7 +139,7 @@ async def _explain(desk: Desk, given: Given) -> dict[str, Any]:
 
 async def _similarities(desk: Desk, given: Given) -> dict[str, Any]:
     name = given.names["name"]
-    found = labelled.similarities(desk.cache.engine, name)
+    found = await asyncio.to_thread(labelled.similarities, desk.cache.engine, name)
     for other in await desk.ask("similarities", name):
         for part in ("hits", "misses"):
             found[part] = [a + b for a, b in zip(found[part], other[part], strict=True)]
